@@ -25,17 +25,28 @@ class Origin(Struct, frozen=True):
 
 
 class Line(Struct, gc=False):
-    """One complete line without its newline; `size` counts the bytes it took in the file."""
+    """One complete line, without its newline and otherwise exactly as it stands in the file."""
 
     file: str
     file_id: int
     offset: int
-    size: int
     data: bytes
 
     @property
     def origin(self) -> Origin:
-        return Origin(self.file, self.file_id, self.offset, self.size)
+        return Origin(self.file, self.file_id, self.offset, len(self.data) + 1)
+
+    @property
+    def tail(self) -> bytes:
+        """The last bytes up to and including the newline, for the marker of the offset behind it."""
+        return self.data[-MARKER_BYTES + 1 :] + b"\n"
+
+
+class OversizedLine(Struct, frozen=True):
+    """A line longer than the limit, by reference; `tail` is its end including the newline."""
+
+    origin: Origin
+    tail: bytes
 
 
 class SetAside(Struct, frozen=True):
