@@ -1,0 +1,19 @@
+"""The configuration: file and environment in, one frozen `Config` out, or every problem at once."""
+
+from kong_ai_tracing.config.loading import Loaded, find_config_file, load, load_config
+from kong_ai_tracing.config.problems import ConfigError, Problem
+from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Tailing
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "Delivery",
+    "Grouping",
+    "Loaded",
+    "Local",
+    "Problem",
+    "Tailing",
+    "find_config_file",
+    "load",
+    "load_config",
+]

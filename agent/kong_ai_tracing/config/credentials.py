@@ -1,0 +1,56 @@
+"""Where the two keys of a Langfuse project may come from besides the configuration itself.
+
+In this order: the file that `langfuse_secret_key_file` names, the credentials folder of the systemd unit,
+the variables of Langfuse's own SDKs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from kong_ai_tracing.config.problems import Problem
+from kong_ai_tracing.config.values import Given
+
+_MAX_BYTES = 4096
+
+
+def key_from_elsewhere(
+    name: str, given: Mapping[str, Given], environ: Mapping[str, str]
+) -> Given | Problem | None:
+    """The key called `name` unless it was given itself; None when nobody has it."""
+    itself, named_file = given.get(name), given.get(f"{name}_file")
+    if itself and named_file and itself.is_text == named_file.is_text:
+        reason = f"{name} is given in the same place"
+        return Problem(
+            f"{name}_file", str(named_file.value), reason, "keep only one of the two", named_file.source
+        )
+    if itself and (itself.is_text or not named_file or not named_file.is_text):
+        return None
+    if named_file:
+        return _read(Path(str(named_file.value)), f"{name}_file")
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        # LoadCredential= of a folder puts its name before each file's: "secrets_langfuse_secret_key".
+        for file_name in (f"secrets_{name}", name):
+            if (path := Path(folder, file_name)).exists():
+                return _read(path, name)
+    if text := environ.get(name.upper(), "").strip():
+        return Given(text, name.upper(), is_text=True)
+    return None
+
+
+def _read(path: Path, key: str) -> Given | Problem:
+    # No look at the mode here: systemd's credentials are 0400 on one release and 0440 on the next.
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MAX_BYTES).decode("ascii").strip()
+    except OSError as error:
+        reason = f"the file cannot be read: {error.strerror}"
+        return Problem(key, str(path), reason, "put the key there, readable for this user")
+    except UnicodeDecodeError:
+        return Problem(
+            key, str(path), "the file does not hold a key", "write the key and nothing else into it"
+        )
+    if not text:
+        return Problem(key, str(path), "the file is empty", "write the key and nothing else into it")
+    return Given(text, str(path), is_text=True)

@@ -1,0 +1,150 @@
+"""What the values of a configuration must be to each other and to the world."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from pathlib import Path
+
+from kong_ai_tracing.config.problems import Problem, shown
+from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.config.values import Given
+from kong_ai_tracing.endpoint import EndpointError, parse_endpoint
+from kong_ai_tracing.secret import Secret
+
+_MAX_LABEL = 200
+# "langfuse" at the beginning is reserved for Langfuse's own data.
+_ENVIRONMENT = re.compile(r"(?!langfuse)[a-z0-9_-]{1,40}")
+
+_HOW_TO_GIVE_KEYS = (
+    "create keys in Langfuse (project settings, API keys), then set LANGFUSE_PUBLIC_KEY and"
+    " LANGFUSE_SECRET_KEY in the environment, or langfuse_public_key and langfuse_secret_key_file in the"
+    " configuration"
+)
+
+
+def broken_rules(
+    config: Config,
+    given: Mapping[str, Given],
+    invalid: AbstractSet[str],
+    *,
+    needs_logs: bool,
+    needs_keys: bool,
+) -> Iterator[Problem]:
+    """The problems of values that are fine each by itself. Says nothing about keys that are `invalid`."""
+    if "log_paths" not in invalid:
+        yield from _log_paths(config, given, needed=needs_logs)
+    yield from _paths(config, given)
+    if "langfuse_endpoint" not in invalid:
+        yield from _endpoint(config, given)
+    yield from _keys(config, given, invalid, needed=needs_keys and config.langfuse_enabled)
+    yield from _labels(config, given)
+    yield from _sizes(config, given)
+
+
+def _log_paths(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:
+    if not config.log_paths and needed:
+        fix = 'name the file of Kong\'s file-log plugin: log_paths = ["/var/log/kong-ai/ai.log"]'
+        yield Problem("log_paths", "", "without it there is nothing to read", fix)
+    for pattern in config.log_paths:
+        if not pattern.startswith("/"):
+            yield _problem(
+                "log_paths",
+                pattern,
+                given,
+                "it is not an absolute path",
+                f"write {shown(_absolute(pattern))}",
+            )
+
+
+def _paths(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    paths = {"state_dir": config.state_dir, "langfuse_secret_key_file": config.langfuse_secret_key_file}
+    for name, path in paths.items():
+        if path is not None and not path.is_absolute():
+            fix = f"write {shown(_absolute(path))}"
+            yield _problem(name, path, given, "it is not an absolute path", fix)
+
+
+def _absolute(path: str | Path) -> str:
+    return str(Path(path).expanduser().absolute())
+
+
+def _endpoint(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    text = config.langfuse_endpoint
+    try:
+        endpoint = parse_endpoint(text)
+    except EndpointError as error:
+        # A refused address may hold a password.
+        value = "********" if "@" in text else text
+        yield _problem("langfuse_endpoint", value, given, str(error), error.fix)
+        return
+    if endpoint.is_clear_text and not endpoint.is_private and not config.delivery.allow_insecure_http:
+        reason = "prompts and keys would cross the internet in clear text"
+        secure = shown(text.replace("http://", "https://", 1))
+        fix = f"write {secure}, or set allow_insecure_http = true below [delivery]"
+        yield _problem("langfuse_endpoint", text, given, reason, fix)
+
+
+def _keys(
+    config: Config, given: Mapping[str, Given], invalid: AbstractSet[str], *, needed: bool
+) -> Iterator[Problem]:
+    public, secret = "langfuse_public_key", "langfuse_secret_key"
+    for name, key in ((public, config.langfuse_public_key), (secret, config.langfuse_secret_key)):
+        if key is not None:
+            yield from _key(name, key, given)
+        elif needed and name not in invalid:
+            yield Problem(
+                name,
+                "",
+                "langfuse_enabled is true, and Langfuse takes nothing without keys",
+                _HOW_TO_GIVE_KEYS,
+            )
+
+
+def _key(name: str, key: Secret, given: Mapping[str, Given]) -> Iterator[Problem]:
+    text = key.reveal()
+    wrong_prefix = "sk-lf-" if name == "langfuse_public_key" else "pk-lf-"
+    if text.startswith(wrong_prefix):
+        yield _problem(name, key, given, "this is the other key of the pair", "exchange the two keys")
+    elif not text.isascii() or not text.isprintable() or " " in text or ":" in text:
+        reason = "a key has only letters, digits and dashes"
+        yield _problem(name, key, given, reason, "copy it again from Langfuse, without quotes around it")
+
+
+def _labels(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    if not _ENVIRONMENT.fullmatch(config.environment):
+        reason = 'Langfuse knows no such environment and would silently file it under "default"'
+        fix = (
+            f"write {shown(_nearest_environment(config.environment))}: a-z, 0-9, '-' and '_' only, at most 40"
+        )
+        yield _problem("environment", config.environment, given, reason, fix)
+    for name, value in (("release", config.release), ("version", config.version)):
+        if value is not None and not (0 < len(value) <= _MAX_LABEL and value.isprintable()):
+            reason = f"it must be 1 to {_MAX_LABEL} printable characters"
+            yield _problem(name, value, given, reason, "shorten it, or remove the key")
+
+
+def _nearest_environment(text: str) -> str:
+    allowed = re.sub(r"[^a-z0-9_-]+", "-", text.lower()).removeprefix("langfuse").strip("-_")
+    return allowed[:40] or "production"
+
+
+def _sizes(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    delivery, grouping = config.delivery, config.grouping
+    if delivery.outbox_max_bytes < delivery.batch_max_bytes:
+        reason = "not even one batch (delivery.batch_max_bytes) would fit into the outbox"
+        fix = f"give at least {delivery.batch_max_bytes:_}"
+        yield _problem("delivery.outbox_max_bytes", delivery.outbox_max_bytes, given, reason, fix)
+    if grouping.trace_hold_seconds < grouping.trace_idle_seconds:
+        reason = "no call could wait as long as grouping.trace_idle_seconds says"
+        fix = f"give at least {grouping.trace_idle_seconds}, or lower trace_idle_seconds"
+        yield _problem("grouping.trace_hold_seconds", grouping.trace_hold_seconds, given, reason, fix)
+
+
+def _problem(name: str, value: object, given: Mapping[str, Given], reason: str, fix: str) -> Problem:
+    source = given[name].source if name in given else "the default"
+    text = (
+        str(value) if isinstance(value, Secret) else shown(str(value) if isinstance(value, Path) else value)
+    )
+    return Problem(name, text, reason, fix, source)
