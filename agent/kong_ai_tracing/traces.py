@@ -1,0 +1,261 @@
+"""AI calls in, spans with their place in a trace out: a keyed state machine without clock or disk.
+
+A call whose caller named no trace is a trace by itself and leaves at once. A call of a named trace waits
+for company: until its group was quiet for `idle_ms`, never longer than `hold_ms`. Alone, it is its own
+root; in company the group gets a root span and the calls hang under it. What a finished trace needs, should
+a late call come, is remembered for a while: late calls hang under the same root, and a root of our
+making is sent again with the same id and start.
+
+Every value here can be stored and taken up again after a restart; `now_ms` is whatever clock the caller
+keeps (live it is the time of day, over history it is the time of the log).
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Sequence
+
+import orjson
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from kong_ai_tracing.calls import AICall, Context, Observation
+from kong_ai_tracing.ids import observation_id_from_seed
+from kong_ai_tracing.spans import Span
+
+_CALL_OVERHEAD_BYTES = 2048
+"""What a held call costs beside its input and output, roughly."""
+
+
+class Root(Struct, frozen=True):
+    """The root span of our making, as it was last sent."""
+
+    context: Context
+    observation: Observation
+    calls: int
+
+
+class RememberedTrace(Struct, frozen=True):
+    """What a late call must know of its trace. `root` is None when a call is its own root."""
+
+    trace_id: str
+    root_id: str
+    last_seen_ms: int
+    root: Root | None = None
+
+
+class Emission(Struct, frozen=True):
+    """One span to send, and what its safe arrival settles: a call held no longer, a trace remembered."""
+
+    span: Span
+    released_call_id: str | None = None
+    remembered: RememberedTrace | None = None
+
+
+class _Group(Struct):
+    calls: list[AICall]
+    first_seen_ms: int
+    last_seen_ms: int
+    bytes: int = 0
+
+
+class GroupingLimits(Struct, frozen=True):
+    """How long a call waits for company, and how much may wait."""
+
+    idle_ms: int = 2_000
+    hold_ms: int = 10_000
+    max_held_bytes: int = 16 << 20
+    max_remembered: int = 20_000
+    remember_ms: int = 3_600_000
+
+
+class Grouping(Struct):
+    """The open groups and the remembered traces."""
+
+    limits: GroupingLimits = GroupingLimits()
+    held_bytes: int = 0
+    _groups: OrderedDict[str, _Group] = field(default_factory=OrderedDict)
+    """By trace id, the longest quiet first."""
+    _by_age: OrderedDict[str, int] = field(default_factory=OrderedDict)
+    """First seen, by trace id, the oldest first."""
+    _remembered: OrderedDict[str, RememberedTrace] = field(default_factory=OrderedDict)
+    _forgotten: list[str] = field(default_factory=list)
+
+    def restore(self, remembered: Iterable[RememberedTrace]) -> None:
+        """Take up what an earlier run remembered, oldest first."""
+        for trace in remembered:
+            self._remembered[trace.trace_id] = trace
+
+    def add(self, calls: Sequence[AICall], now_ms: int) -> list[Emission]:
+        """The calls of one line. What can leave at once is returned; nothing means the calls are held."""
+        context = calls[0].context
+        if not context.shared:
+            return list(self._emit(calls, now_ms, remember=False))
+        group = self._groups.get(context.trace_id)
+        if group is None:
+            group = self._groups[context.trace_id] = _Group([], now_ms, now_ms)
+            self._by_age[context.trace_id] = now_ms
+        else:
+            self._groups.move_to_end(context.trace_id)
+        group.calls.extend(calls)
+        group.last_seen_ms = now_ms
+        size = sum(_weight(call) for call in calls)
+        group.bytes += size
+        self.held_bytes += size
+        return []
+
+    def due(self, now_ms: int) -> Iterator[Emission]:
+        """Spans of the groups whose waiting is over."""
+        limits = self.limits
+        while self._groups:
+            trace_id, group = next(iter(self._groups.items()))
+            oldest_id, first_seen_ms = next(iter(self._by_age.items()))
+            if self.held_bytes > limits.max_held_bytes or now_ms - group.last_seen_ms >= limits.idle_ms:
+                yield from self._close(trace_id, now_ms)
+            elif now_ms - first_seen_ms >= limits.hold_ms:
+                yield from self._close(oldest_id, now_ms)
+            else:
+                break
+
+    def flush(self, now_ms: int) -> Iterator[Emission]:
+        """Spans of all groups: nothing more will come."""
+        while self._groups:
+            yield from self._close(next(iter(self._groups)), now_ms)
+
+    def next_due_ms(self) -> int | None:
+        """When `due` will next have something to give, if no call comes before."""
+        if not self._groups:
+            return None
+        group = next(iter(self._groups.values()))
+        first_seen_ms = next(iter(self._by_age.values()))
+        return min(group.last_seen_ms + self.limits.idle_ms, first_seen_ms + self.limits.hold_ms)
+
+    def forgotten(self) -> list[str]:
+        """Trace ids that left the memory since this was last asked."""
+        gone, self._forgotten = self._forgotten, []
+        return gone
+
+    def _close(self, trace_id: str, now_ms: int) -> Iterator[Emission]:
+        group = self._groups.pop(trace_id)
+        del self._by_age[trace_id]
+        self.held_bytes -= group.bytes
+        yield from self._emit(group.calls, now_ms, remember=True)
+
+    def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
+        trace_id = calls[0].context.trace_id
+        known = self._remembered.get(trace_id) if remember else None
+        if known is None and len(calls) == 1:
+            [call] = calls
+            yield Emission(
+                Span(trace_id, call.id, None, call.context, call.observation),
+                call.id if remember else None,
+                self._remember(RememberedTrace(trace_id, call.id, now_ms)) if remember else None,
+            )
+            return
+        if known is None or known.root is not None:
+            root_id = observation_id_from_seed(trace_id)
+            root = _root(calls, known.root if known else None)
+            context = root.context
+            remembered = RememberedTrace(trace_id, root_id, now_ms, root)
+            yield Emission(
+                Span(trace_id, root_id, None, context, root.observation),
+                None,
+                self._remember(remembered) if remember else None,
+            )
+        else:
+            root_id = known.root_id
+            context = _merged_context([call.context for call in calls])
+            self._remember(replace(known, last_seen_ms=now_ms))
+        for call in calls:
+            yield Emission(
+                Span(trace_id, call.id, root_id, context, call.observation), call.id if remember else None
+            )
+
+    def _remember(self, trace: RememberedTrace) -> RememberedTrace:
+        memory = self._remembered
+        memory[trace.trace_id] = trace
+        memory.move_to_end(trace.trace_id)
+        while len(memory) > self.limits.max_remembered or (
+            next(iter(memory.values())).last_seen_ms < trace.last_seen_ms - self.limits.remember_ms
+        ):
+            self._forgotten.append(memory.popitem(last=False)[0])
+        return trace
+
+
+def _weight(call: AICall) -> int:
+    observation = call.observation
+    return len(observation.input or b"") + len(observation.output or b"") + _CALL_OVERHEAD_BYTES
+
+
+def _root(calls: Sequence[AICall], earlier: Root | None) -> Root:
+    """The root of a group: from its first start to its last end, first question in, last answer out.
+
+    Usage and cost stay with the calls: on a root they would be counted twice.
+    """
+    first = min(calls, key=lambda call: call.observation.started_at_ms)
+    last = max(calls, key=lambda call: call.observation.ended_at_ms)
+    contexts = [call.context for call in calls]
+    if earlier is None:
+        context = _merged_context(contexts)
+        started_at_ms = first.observation.started_at_ms
+        question = _question(first.observation.input)
+        answer, ended_at_ms, count = last.observation, last.observation.ended_at_ms, len(calls)
+    else:
+        context = _merged_context([earlier.context, *contexts])
+        started_at_ms = earlier.observation.started_at_ms
+        question = earlier.observation.input
+        later = last.observation.ended_at_ms >= earlier.observation.ended_at_ms
+        answer = last.observation if later else earlier.observation
+        ended_at_ms = max(last.observation.ended_at_ms, earlier.observation.ended_at_ms)
+        count = earlier.calls + len(calls)
+    observation = Observation(
+        type="span",
+        name=context.trace_name,
+        started_at_ms=started_at_ms,
+        ended_at_ms=ended_at_ms,
+        level=answer.level,
+        status_message=answer.status_message,
+        input=question,
+        output=answer.output,
+        metadata={"calls": count, "total_duration_ms": ended_at_ms - started_at_ms},
+    )
+    return Root(context, observation, count)
+
+
+def _merged_context(contexts: Sequence[Context]) -> Context:
+    """One context for the whole trace: the first that says something wins, labels add up."""
+    if len(contexts) == 1:
+        return contexts[0]
+
+    def first(name: str) -> str | None:
+        return next((value for context in contexts if (value := getattr(context, name))), None)
+
+    metadata: dict[str, object] = {}
+    for context in reversed(contexts):
+        metadata.update(context.metadata)
+    return replace(
+        contexts[0],
+        user_id=first("user_id"),
+        session_id=first("session_id"),
+        release=first("release"),
+        version=first("version"),
+        tags=list(dict.fromkeys(tag for context in contexts for tag in context.tags)),
+        metadata=metadata,
+    )
+
+
+def _question(text: bytes | None) -> bytes | None:
+    """The last thing the user said in a list of messages, as a list of one; other inputs stay whole."""
+    if text is None:
+        return None
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text
+    messages = value.get("messages") if isinstance(value, dict) else value
+    if not isinstance(messages, list):
+        return text
+    for message in reversed(messages):
+        if isinstance(message, dict) and message.get("role") == "user":
+            return orjson.dumps([message])
+    return text
