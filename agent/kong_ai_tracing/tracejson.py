@@ -99,6 +99,11 @@ def assemble(trace_id: str, values: dict[str, Any], observations: Sequence[dict[
     return _present({"id": trace_id, **rest, "metadata": metadata, "observations": ordered})
 
 
+def one_line(text: bytes) -> bytes:
+    """The same JSON text on one line: raw slices of pretty-printed bodies have line breaks between tokens."""
+    return text.replace(b"\n", b" ").replace(b"\r", b" ")
+
+
 def rfc3339(epoch_ms: int) -> str:
     """`2026-11-23T07:50:48.810Z`."""
     seconds, milliseconds = divmod(epoch_ms, 1000)
@@ -130,8 +135,7 @@ def _root_first_then_start(observation: dict[str, Any]) -> tuple[bool, str, str]
 
 
 def _fragment(text: bytes | None) -> orjson.Fragment | None:
-    """A JSON text on one line: the raw slice of a pretty-printed body may have line breaks between tokens."""
-    return None if text is None else orjson.Fragment(text.replace(b"\n", b" ").replace(b"\r", b" "))
+    return None if text is None else orjson.Fragment(one_line(text))
 
 
 def _present(values: dict[str, Any]) -> dict[str, Any]:
