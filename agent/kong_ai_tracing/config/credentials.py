@@ -12,6 +12,7 @@ from pathlib import Path
 from kong_ai_tracing.config.problems import Problem
 from kong_ai_tracing.config.values import Given
 
+SYSTEM_SECRETS = Path("/etc/kong-ai-tracing/secrets")
 _MAX_BYTES = 4096
 
 
@@ -29,13 +30,23 @@ def key_from_elsewhere(
         return None
     if named_file:
         return _read(Path(str(named_file.value)), f"{name}_file")
-    if folder := environ.get("CREDENTIALS_DIRECTORY"):
-        # LoadCredential= of a folder puts its name before each file's: "secrets_langfuse_secret_key".
-        for file_name in (f"secrets_{name}", name):
-            if (path := Path(folder, file_name)).exists():
-                return _read(path, name)
+    if path := _credential(name, environ):
+        return _read(path, name)
     if text := environ.get(name.upper(), "").strip():
         return Given(text, name.upper(), is_text=True)
+    return None
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
+    # Without systemd's folder, for example in a check by root, the place it is filled from.
+    folder = Path(environ.get("CREDENTIALS_DIRECTORY") or SYSTEM_SECRETS)
+    # LoadCredential= of a folder puts its name before each file's: "secrets_langfuse_secret_key".
+    for path in (folder / f"secrets_{name}", folder / name):
+        try:
+            if path.exists():
+                return path
+        except PermissionError:
+            return None
     return None
 
 

@@ -92,7 +92,7 @@ def default_state_dir(environ: Mapping[str, str], system_dir: Path = SYSTEM_STAT
     """The state directory when none is set: systemd's, the system's for its owner, else the user's own."""
     if from_systemd := environ.get("STATE_DIRECTORY"):
         return Path(from_systemd.split(":")[0])
-    if os.geteuid() == 0 or os.access(system_dir, os.W_OK | os.X_OK):
+    if os.geteuid() == 0 or os.access(system_dir, os.W_OK | os.X_OK, effective_ids=True):
         return system_dir
     home = environ.get("XDG_STATE_HOME") or Path(environ.get("HOME") or Path.home(), ".local/state")
     return Path(home, "kong-ai-tracing")

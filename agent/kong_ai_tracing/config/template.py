@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import grp
+import os
 import textwrap
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from kong_ai_tracing.config.keys import KEYS, TABLES, Key
 from kong_ai_tracing.config.settings import Config
 from kong_ai_tracing.config.tomltext import toml
 from kong_ai_tracing.secret import Secret
 
+SERVICE_NAME = "kong-ai-tracing"
 _WIDTH = 100
 
 _HEAD = """\
@@ -55,6 +59,26 @@ def effective(config: Config, sources: Mapping[str, str]) -> str:
                     f"{key.key} = {toml(str(value) if isinstance(value, Secret) else value)}  # {source}"
                 )
     return "\n".join(lines) + "\n"
+
+
+def write_template(path: Path, *, replace: bool) -> None:
+    """Write the commented file, readable for its owner and, when there is one, the service's group."""
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if replace else os.O_EXCL)
+    with open(os.open(path, flags, 0o600), "w", encoding="utf-8") as file:
+        file.write(template())
+        if os.geteuid() == 0:
+            _let_the_service_read(file.fileno())
+
+
+def _let_the_service_read(descriptor: int) -> None:
+    # root writes the file, the unit's own user reads it, nobody else: it may hold a key one day.
+    try:
+        group = grp.getgrnam(SERVICE_NAME).gr_gid
+    except KeyError:
+        return
+    os.fchown(descriptor, -1, group)
+    os.fchmod(descriptor, 0o640)
 
 
 def _by_table() -> Iterator[tuple[str, list[Key]]]:

@@ -1,0 +1,61 @@
+# Everything a person or CI does with this checkout. Needs make and Python 3.11 or newer with venv;
+# all the rest goes into .venv from the hash-locked lists.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint format bench setup setup-dev lock clean
+
+help: ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+demo: setup ## tail a made-up Kong log and show its traces; no account, no network
+	$(BIN)/kong-ai-tracing demo
+
+test: setup-dev ## run the whole test suite
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: lint test ## format, lint, strict types, tests
+
+lint: setup-dev ## the static part of check
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: setup-dev ## put the code into its form
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+bench: setup-dev ## measure throughput beside a plain script
+	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
+
+setup: $(VENV)/.installed ## install into .venv
+
+setup-dev: $(VENV)/.installed-dev ## the same with the tools for developing
+
+$(VENV)/.installed: requirements.lock requirements-build.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed: apt-get install python3 python3-venv" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) --require-hashes -r requirements.lock -r requirements-build.lock
+	$(PIP) --no-build-isolation --no-deps --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
+	$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+lock: ## resolve the three lists anew, as of today
+	$(PYTHON) -m venv build/uv
+	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	build/uv/bin/$(LOCK) --upgrade -o requirements.lock pyproject.toml
+	build/uv/bin/$(LOCK) --upgrade -o requirements-build.lock --group build
+	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock pyproject.toml --group dev
+
+clean: ## remove what was built, not .venv
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

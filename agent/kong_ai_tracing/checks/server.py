@@ -1,0 +1,162 @@
+"""Is Langfuse there, new enough, does it take our keys, and do our clocks agree?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import urljoin
+
+from kong_ai_tracing.checks.findings import Finding, Surroundings
+
+if TYPE_CHECKING:
+    import httpx
+
+_OLDEST_VERSION = (3, 22)
+_MAX_SKEW_SECONDS = 60.0
+
+
+def check_server(here: Surroundings) -> Iterator[Finding]:
+    """Health, version and clock without keys, then the keys."""
+    if not here.config.langfuse_enabled:
+        yield Finding(
+            "langfuse.disabled",
+            "ok",
+            "langfuse_enabled is false: traces stay in the local store on this machine",
+            fix="set langfuse_enabled = true to send them to Langfuse",
+        )
+        return
+    if here.offline:
+        yield Finding("langfuse.skipped", "ok", f"{here.config.endpoint.base_url} was not asked (--offline)")
+        return
+    import httpx
+
+    with here.client(here.config) as client:
+        try:
+            health = client.get(f"{here.config.endpoint.base_url}/api/public/health")
+            yield from _read_health(here, health)
+            if not health.is_redirect:
+                yield _check_keys(here, client)
+        except httpx.HTTPError as error:
+            yield _unreachable(here, error)
+
+
+def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding]:
+    base_url = here.config.endpoint.base_url
+    version = _version(answer)
+    if answer.is_redirect:
+        target = urljoin(str(answer.request.url), answer.headers.get("location", ""))
+        yield Finding(
+            "langfuse.redirect",
+            "error",
+            f"{base_url} answers with a redirect to {target}",
+            "requests with traces do not follow redirects",
+            f'langfuse_endpoint = "{target.removesuffix("/api/public/health")}"',
+        )
+    elif version is None:
+        yield Finding(
+            "langfuse.no_health",
+            "warning" if answer.status_code < 500 else "error",
+            f"{base_url}/api/public/health answered {answer.status_code}, not as Langfuse does",
+            "the address may belong to something else, or a proxy hides the page",
+            "compare langfuse_endpoint with the address of Langfuse in your browser",
+        )
+    elif version < _OLDEST_VERSION:
+        yield Finding(
+            "langfuse.too_old",
+            "error",
+            f"{base_url} is Langfuse {'.'.join(map(str, version))}",
+            "it has no OTLP endpoint and takes no traces from us",
+            "upgrade Langfuse to 3.22 or newer",
+        )
+    elif answer.status_code != 200:
+        yield Finding(
+            "langfuse.unhealthy",
+            "error",
+            f"{base_url} says that it is not healthy ({answer.status_code})",
+            "traces wait in the outbox",
+            "look at the logs of Langfuse's web container",
+        )
+    else:
+        yield Finding("langfuse.reachable", "ok", f"{base_url} is Langfuse {'.'.join(map(str, version))}")
+    yield from _check_clock(here, answer)
+
+
+def _version(answer: httpx.Response) -> tuple[int, ...] | None:
+    try:
+        text = answer.json()["version"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", str(text))
+    return tuple(int(part) for part in match.groups() if part) if match else None
+
+
+def _check_clock(here: Surroundings, answer: httpx.Response) -> Iterator[Finding]:
+    try:
+        theirs = parsedate_to_datetime(answer.headers["date"]).timestamp()
+    except (KeyError, ValueError):
+        return
+    skew = here.now() - theirs
+    if abs(skew) > _MAX_SKEW_SECONDS:
+        direction = "ahead of" if skew > 0 else "behind"
+        yield Finding(
+            "langfuse.clock",
+            "warning",
+            f"the clock of this machine is {abs(skew):.0f} s {direction} Langfuse's",
+            "traces appear at the wrong time and spans of several hosts do not line up",
+            "timedatectl set-ntp true",
+        )
+
+
+def _check_keys(here: Surroundings, client: httpx.Client) -> Finding:
+    config = here.config
+    assert config.langfuse_public_key is not None, "checked when the configuration was loaded"
+    assert config.langfuse_secret_key is not None, "checked when the configuration was loaded"
+    keys = (config.langfuse_public_key.reveal(), config.langfuse_secret_key.reveal())
+    answer = client.get(f"{config.endpoint.base_url}/api/public/projects", auth=keys)
+    if answer.status_code == 200:
+        return Finding("langfuse.keys", "ok", f"the keys belong to {_projects(answer)}")
+    if answer.status_code == 401:
+        return Finding(
+            "langfuse.keys_wrong",
+            "error",
+            f"{config.endpoint.base_url} does not know these keys (401)",
+            "nothing is delivered; the outbox keeps everything",
+            "create keys in the settings of a project on this very server or region, set them, and try"
+            " again in six minutes: Langfuse remembers unknown keys for five",
+        )
+    if answer.status_code == 403:
+        return Finding(
+            "langfuse.keys_not_allowed",
+            "error",
+            "these keys are not those of a project, or the project may not take data now (403)",
+            "nothing is delivered; the outbox keeps everything",
+            "use the keys of a project, not of an organisation, and look at the plan's limits in Langfuse",
+        )
+    return Finding(
+        "langfuse.keys_unknown",
+        "error",
+        f"{config.endpoint.base_url}/api/public/projects answered {answer.status_code}",
+        "it cannot be said whether the keys are right",
+        "compare langfuse_endpoint with the address of Langfuse in your browser",
+    )
+
+
+def _projects(answer: httpx.Response) -> str:
+    try:
+        names = [str(project["name"]) for project in answer.json()["data"]]
+    except (ValueError, KeyError, TypeError):
+        return "a project"
+    return "project " + ", ".join(repr(name) for name in names) if names else "a project"
+
+
+def _unreachable(here: Surroundings, error: httpx.HTTPError) -> Finding:
+    reason = str(error) or type(error).__name__
+    return Finding(
+        "langfuse.unreachable",
+        "error",
+        f"{here.config.endpoint.base_url} cannot be reached: {reason}",
+        "traces wait in the outbox",
+        f"curl -sv {here.config.endpoint.base_url}/api/public/health",
+    )
