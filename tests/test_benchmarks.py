@@ -1,0 +1,50 @@
+"""Figures are worth as much as the programs that produce them."""
+
+import json
+import subprocess
+import sys
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+pytestmark = pytest.mark.skipif(not BENCHMARKS.exists(), reason="not in this checkout")
+
+
+def benchmark(name, *arguments):
+    command = [sys.executable, str(BENCHMARKS / name), *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+
+@pytest.fixture
+def lines(monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from generate_log import LogGenerator
+
+    return list(islice(LogGenerator(seed=1), 400))
+
+
+def test_the_log_is_mostly_ai_in_lines_of_2_to_60_kilobytes(lines):
+    """The mix that the figures are about."""
+    entries = [json.loads(line) for line in lines]
+    share = sum("ai" in entry or "capture" in entry for entry in entries) / len(entries)
+    assert 0.80 < share < 0.90
+    assert all(2_000 < len(line) < 60_000 for line in lines)
+    assert all(line.count(b"\n") == 1 for line in lines)
+
+
+def test_the_same_seed_gives_the_same_log(tmp_path):
+    """Runs on different days and machines read the same bytes."""
+    for name in ("a", "b"):
+        benchmark("generate_log.py", "--size", "300K", "--seed", 5, "--output", tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_the_plain_script_is_a_fair_opponent():
+    """It delivers every call, and the whole run ends with a table."""
+    printed = benchmark(
+        "run.py", "--size", "500K", "--repeats", 1, "--idle-seconds", 0, "--only", "script", "--only", "loop"
+    )
+    assert "251 arrived" in printed
+    assert "plain script (json + requests)" in printed.splitlines()[-1]
