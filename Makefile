@@ -33,7 +33,7 @@ format: setup-dev ## put the code into its form
 	$(BIN)/ruff format .
 
 bench: setup-dev ## measure throughput beside a plain script
-	$(BIN)/python benchmarks/throughput.py $(BENCH_ARGS)
+	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
 
 setup: $(VENV)/.installed ## install into .venv
 

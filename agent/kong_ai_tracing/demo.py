@@ -51,6 +51,8 @@ class _Demo:
         self._daemon_log = folder / "daemon.log"
         self._news = _News(self._state / localstore.FILE_NAME)
         self._scenes: list[Scene] = []
+        self._told = False
+        """The whole story is in the log."""
         self._traces: dict[str, dict[str, Any]] = {}
 
     def play(self, scene_seconds: float, patience_seconds: float) -> int:
@@ -67,6 +69,8 @@ class _Demo:
                 self._show_news_for(scene_seconds)
                 if daemon.poll() is not None:
                     break
+            else:
+                self._told = True
             deadline = time.monotonic() + patience_seconds
             while not self._complete() and time.monotonic() < deadline and daemon.poll() is None:
                 self._show_news_for(_POLL_SECONDS)
@@ -127,7 +131,8 @@ class _Demo:
             time.sleep(min(_POLL_SECONDS, left))
 
     def _complete(self) -> bool:
-        return len(self._traces) >= len(self._expected()) and self._calls() >= self._ai_lines()
+        arrived = len(self._traces) >= len(self._expected()) and self._calls() >= self._ai_lines()
+        return self._told and arrived
 
     def _expected(self) -> set[str]:
         return {scene.trace for scene in self._scenes if scene.trace}
