@@ -95,7 +95,7 @@ def backfill(
     paths: Annotated[
         list[Path],
         typer.Argument(
-            metavar="PATH...", exists=True, help="Log files, plain or .gz, in any order."
+            metavar="PATH...", exists=True, dir_okay=False, help="Log files, plain or .gz, in any order."
         ),
     ],
     config: ConfigOption = None,

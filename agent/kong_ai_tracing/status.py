@@ -17,7 +17,7 @@ from msgspec import Struct, field
 
 from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.config import Config
-from kong_ai_tracing.files import FileRecord
+from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.store import LOCK_NAME, StoreStatus, read_status
 
 EXIT_CODES = {"healthy": 0, "problems": 3, "never_run": 3, "destination_down": 4}
@@ -44,6 +44,7 @@ class Outbox(Struct, frozen=True):
     """Batches on disk that Langfuse has not taken yet."""
 
     batches: int = 0
+    spans: int = 0
     bytes: int = 0
     max_bytes: int = 0
 
@@ -103,7 +104,9 @@ def report_of(config: Config, status: StoreStatus | None, *, now: float, running
             "nothing has run with this state_dir yet: systemctl start kong-ai-tracing, or kong-ai-tracing run"
         )
         return Report("never_run", [hint], str(config.state_dir), running, lag_bytes=lag, files=files)
-    outbox = Outbox(status.outbox_batches, status.outbox_bytes, config.delivery.outbox_max_bytes)
+    outbox = Outbox(
+        status.outbox_batches, status.outbox_spans, status.outbox_bytes, config.delivery.outbox_max_bytes
+    )
     targets = {name: _target(health, now) for name, health in status.health.items()}
     current = targets.get("langfuse" if config.langfuse_enabled else "local", Target())
     quiet_seconds = max(0.0, now - status.updated_at_ms / 1000)
@@ -143,13 +146,15 @@ def is_running(state_dir: Path, locks: Path = _LOCKS) -> bool | None:
 
 
 def _lags(config: Config, records: list[FileRecord]) -> list[FileLag]:
-    known: set[tuple[int, int]] = set()
-    files: list[FileLag] = []
-    for record in records:
-        identity = (_unsigned(record.device), _unsigned(record.inode))
-        known.add(identity)
-        size = _size_of(Path(record.path), identity)
-        files.append(_lag(record.path, record.offset, size))
+    # A truncated file has two records until the old one is retired; the later one is about what is there.
+    known = {
+        (_unsigned(record.device), _unsigned(record.inode)): record
+        for record in sorted(records, key=lambda record: record.file_id)
+    }
+    files = [
+        _lag(record.path, record.offset, _size_of(Path(record.path), identity))
+        for identity, record in known.items()
+    ]
     for path in _readable_matches(config):
         status = path.stat()
         if (status.st_dev, status.st_ino) not in known and path.suffix not in _COMPRESSED:

@@ -60,7 +60,8 @@ def _target(target: Target) -> str:
 def _summary(report: Report) -> str:
     outbox = report.outbox
     return (
-        f"outbox: {outbox.batches} batches, {readable_size(outbox.bytes)} of {readable_size(outbox.max_bytes)}\n"
+        f"outbox: {outbox.batches} batches, {outbox.spans} spans,"
+        f" {readable_size(outbox.bytes)} of {readable_size(outbox.max_bytes)}\n"
         f"waiting for company: {report.waiting_calls} calls; refused for good: {report.refused_spans} spans;"
         f" set aside: {report.set_aside_lines} lines\n"
         f"last change: {report.updated_seconds_ago:.0f} s ago"

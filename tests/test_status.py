@@ -1,0 +1,176 @@
+"""What the numbers of the store mean to an operator."""
+
+from __future__ import annotations
+
+import fcntl
+import io
+import json
+import os
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from kong_ai_tracing.config import Config, Delivery
+from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.lines import EMPTY_MARKER
+from kong_ai_tracing.status import EXIT_CODES, is_running, report_of
+from kong_ai_tracing.statustext import print_report
+from kong_ai_tracing.store import LOCK_NAME, Store, StoreStatus, read_status
+
+NOW = 1_000_000.0
+
+
+@pytest.fixture
+def log(tmp_path):
+    path = tmp_path / "ai.log"
+    path.write_bytes(b"x" * 1000)
+    return path
+
+
+def record(path, offset=1000, file_id=1):
+    status = path.stat()
+    return FileRecord(file_id, str(path), status.st_dev, status.st_ino, None, 0, b"", offset, EMPTY_MARKER)
+
+
+def stored(*files, accepted_ago=1.0, updated_ago=1.0, outbox=(0, 0), state="ok", **health):
+    said = {"state": state, "reason": None, "last_accepted_ms": None, "paused": None, **health}
+    if accepted_ago is not None:
+        said["last_accepted_ms"] = int((NOW - accepted_ago) * 1000)
+    return StoreStatus(
+        files=list(files),
+        counters={"lines": 7},
+        outbox_batches=outbox[0],
+        outbox_bytes=outbox[1],
+        outbox_spans=3,
+        refused=0,
+        set_aside=0,
+        held=0,
+        health={"langfuse": said},
+        updated_at_ms=int((NOW - updated_ago) * 1000),
+    )
+
+
+def report(status, log_paths=(), running=True):
+    config = Config(
+        log_paths=log_paths,
+        langfuse_enabled=True,
+        delivery=Delivery(outbox_max_bytes=1000, batch_max_bytes=10),
+    )
+    return report_of(config, status, now=NOW, running=running)
+
+
+def test_all_read_and_accepted_is_healthy(log):
+    """Nothing to do, exit code 0."""
+    said = report(stored(record(log)))
+    assert (said.state, said.problems, said.lag_bytes) == ("healthy", [], 0)
+    assert said.destinations["langfuse"].last_accepted_seconds_ago == 1.0
+    assert EXIT_CODES[said.state] == 0
+
+
+def test_lag_counts_the_unread_bytes_of_files_also_of_those_never_read(log):
+    """A log that the daemon has not even seen is lag as well; an archive is not."""
+    (log.parent / "ai.log.1").write_bytes(b"y" * 50)
+    (log.parent / "ai.log.2.gz").write_bytes(b"z" * 50)
+    said = report(stored(record(log, offset=900)), log_paths=(f"{log.parent}/ai.log*",))
+    assert said.lag_bytes == 150
+    assert [file.lag_bytes for file in said.files] == [100, 50]
+
+
+def test_a_file_that_was_replaced_has_no_known_lag(log):
+    """Another file under the old name says nothing about the one that was read."""
+    old = record(log)
+    log.rename(log.with_suffix(".1"))
+    log.write_bytes(b"new")
+    said = report(stored(old))
+    assert (said.files[0].size, said.files[0].lag_bytes) == (None, None)
+
+
+def test_a_truncated_file_counts_once(log):
+    """Until the old epoch is retired there are two records of one inode."""
+    said = report(stored(record(log, offset=990, file_id=2), record(log, offset=5000, file_id=1)))
+    assert said.lag_bytes == 10
+    assert len(said.files) == 1
+
+
+def test_a_large_inode_number_is_recognised_although_sqlite_is_signed(log):
+    """Some filesystems use all 64 bits."""
+    plain = record(log)
+    assert report(stored(msgspec.structs.replace(plain, inode=plain.inode - (1 << 64)))).files[0].size == 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "running", "state"),
+    [
+        ({"updated_ago": 5}, True, "healthy"),
+        ({"updated_ago": 120}, True, "problems"),
+        ({}, False, "problems"),
+        ({"state": "holding", "reason": "401"}, True, "destination_down"),
+        ({"state": "retrying", "reason": "503", "outbox": (1, 10)}, True, "healthy"),
+        (
+            {"state": "retrying", "reason": "503", "outbox": (1, 10), "accepted_ago": 90},
+            True,
+            "destination_down",
+        ),
+        (
+            {"state": "retrying", "reason": "503", "outbox": (1, 10), "accepted_ago": None},
+            True,
+            "destination_down",
+        ),
+        ({"outbox": (9, 900)}, True, "problems"),
+        ({"outbox": (1, 10), "accepted_ago": 90}, True, "problems"),
+        ({"paused": "the outbox is full"}, True, "problems"),
+    ],
+)
+def test_each_way_of_standing_still_is_a_problem(log, more, running, state):
+    """Lag that does not move, a full outbox, a hold: each has its state and words."""
+    said = report(stored(record(log, offset=900), **more), running=running)
+    assert said.state == state, said.problems
+    assert bool(said.problems) == (state != "healthy")
+
+
+def test_a_stopped_daemon_with_nothing_to_do_is_healthy(log):
+    """`run --once` from a timer is a way of running it."""
+    assert report(stored(record(log), updated_ago=86_400), running=False).state == "healthy"
+
+
+def test_nothing_has_run_yet(tmp_path):
+    """Before the first run there is a hint, not a traceback."""
+    said = report(read_status(tmp_path))
+    assert said.state == "never_run"
+    assert EXIT_CODES[said.state] == 3
+
+
+def test_the_lock_tells_whether_a_daemon_runs_without_taking_it(tmp_path):
+    """Looking must never make a starting daemon give up."""
+    assert is_running(tmp_path) is False
+    with (tmp_path / LOCK_NAME).open("w") as lock:
+        assert is_running(tmp_path) is False
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert is_running(tmp_path) is True
+    assert is_running(tmp_path) is False
+    assert is_running(tmp_path, locks=tmp_path / "nowhere") is None
+
+
+def test_the_status_is_read_beside_an_open_store(tmp_path):
+    """Another process asks while the daemon has the database open."""
+    store = Store(tmp_path)
+    try:
+        assert report(read_status(tmp_path)).state == "healthy"
+    finally:
+        store.close()
+    assert report(read_status(tmp_path)).state == "healthy"
+
+
+def test_the_report_is_json_and_text(log):
+    """The same facts for programs and for people."""
+    said = report(stored(record(log, offset=900), state="holding", reason="401 Unauthorized"))
+    document = json.loads(msgspec.json.encode(said))
+    assert document["files"][0] == {"path": str(log), "offset": 900, "size": 1000, "lag_bytes": 100}
+    out = io.StringIO()
+    print_report(said, Console(file=out))
+    text = out.getvalue()
+    assert text.startswith("destination down  daemon running")
+    assert "401 Unauthorized" in text
+    assert str(log) in text
+    assert "\x1b" not in text, os.environ.get("TERM")
