@@ -299,3 +299,11 @@ def test_every_key_has_a_description_and_a_variable_of_its_own():
     """The list of settings is the documentation."""
     assert all(key.meta.description for key in KEYS.values())
     assert len({key.variable for key in KEYS.values()}) == len(KEYS)
+
+
+def test_the_example_in_the_documentation_works(tmp_path):
+    """What a reader copies is accepted."""
+    text = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
+    example = text.split("```toml\n")[1].split("```")[0]
+    keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-2"}
+    assert load_config(write(tmp_path, example), keys).langfuse_enabled

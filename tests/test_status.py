@@ -6,6 +6,7 @@ import fcntl
 import io
 import json
 import os
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -14,7 +15,7 @@ from rich.console import Console
 from kong_ai_tracing.config import Config, Delivery
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import EMPTY_MARKER
-from kong_ai_tracing.status import EXIT_CODES, is_running, report_of
+from kong_ai_tracing.status import EXIT_CODES, FileLag, Outbox, Report, Target, is_running, report_of
 from kong_ai_tracing.statustext import print_report
 from kong_ai_tracing.store import LOCK_NAME, Store, StoreStatus, read_status
 
@@ -174,3 +175,10 @@ def test_the_report_is_json_and_text(log):
     assert "401 Unauthorized" in text
     assert str(log) in text
     assert "\x1b" not in text, os.environ.get("TERM")
+
+
+def test_every_field_of_the_json_output_is_documented():
+    """`docs/cli.md` is the contract."""
+    text = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
+    fields = {name for struct in (Report, FileLag, Outbox, Target) for name in struct.__struct_fields__}
+    assert [name for name in sorted(fields) if f"`{name}" not in text] == []
