@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from kong_ai_tracing.checks.findings import Check, Finding, Surroundings
+from kong_ai_tracing.checks.findings import Check, Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import check_log_access
 from kong_ai_tracing.checks.logshape import check_log_shape
 from kong_ai_tracing.checks.server import check_server
@@ -90,7 +90,7 @@ def as_text(findings: Sequence[Finding]) -> str:
         ]
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
-    lines.append(f"{errors} errors, {warnings} warnings")
+    lines.append(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
     return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from shlex import quote
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, daemon_user
+from kong_ai_tracing.checks.findings import Finding, Surroundings, counted, daemon_user
 
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - recognised, not used
 # Membership in Kong's own group is write access to Kong's program; root's group is worse.
@@ -53,8 +53,8 @@ def _check_pattern(pattern: str) -> Iterator[Finding]:
     unreadable = [finding for path in files if (finding := _unreadable(path))]
     yield from unreadable
     if len(unreadable) < len(files):
-        count = len(files) - len(unreadable)
-        yield Finding("log.readable", "ok", f"{pattern}: {count} file{'s' if count > 1 else ''} readable")
+        readable = counted(len(files) - len(unreadable), "file")
+        yield Finding("log.readable", "ok", f"{pattern}: {readable} readable")
     yield from _open_to_everybody(pattern, files)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
-from kong_ai_tracing.checks.findings import Finding, Surroundings
+from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, SetAside
@@ -65,7 +65,7 @@ def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.not_kong",
             "error",
-            f"none of the last {sample.lines} lines of {path} is a line of Kong's file-log plugin",
+            f"{path}: no line of Kong's file-log plugin among the last {sample.lines}",
             "there is nothing to trace in it",
             "point log_paths at the file of the file-log plugin, not at nginx's access.log or error.log",
         )
@@ -74,7 +74,7 @@ def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.no_ai_calls",
             "warning",
-            f"no AI call among the last {sample.lines} lines of {path}",
+            f"{path}: no AI call in the last {counted(sample.lines, 'line')}",
             "only AI traffic becomes traces",
             "send a call through ai-proxy or to an AI service, then check again; for ai-proxy set"
             " logging.log_statistics=true",
@@ -91,7 +91,7 @@ def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.no_payloads",
             "warning",
-            f"{sample.without_bodies} of {sample.calls} AI calls in {path} have no request body",
+            f"{path}: {sample.without_bodies} of {counted(sample.calls, 'AI call')} without a request body",
             "their traces show time, status and perhaps tokens, but no prompt and no answer",
             "for ai-proxy set logging.log_payloads=true and logging.log_statistics=true; for other services"
             " capture the bodies with Kong's pre-function plugin; raise nginx_http_client_body_buffer_size,"
@@ -101,7 +101,7 @@ def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.no_request_id",
             "warning",
-            f"{sample.without_request_id} log lines with AI calls in {path} have no request id",
+            f"{path}: {counted(sample.without_request_id, 'AI line')} without a request id",
             "their ids come from a digest of the line, so an application cannot compute them",
             "Kong 3.5 and newer log request.id; upgrade if you need it",
         )
@@ -109,7 +109,7 @@ def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.damaged",
             "warning",
-            f"{sample.damaged} of the last {sample.lines} lines of {path} are damaged",
+            f"{path}: {sample.damaged} of the last {counted(sample.lines, 'line')} damaged",
             "what stood in them is set aside, not delivered",
             "look for a full disk or a network file system: Kong does not notice a write that stops half-way",
         )
