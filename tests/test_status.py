@@ -15,7 +15,7 @@ from rich.console import Console
 from kong_ai_tracing.config import Config, Delivery
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import EMPTY_MARKER
-from kong_ai_tracing.status import EXIT_CODES, FileLag, Outbox, Report, Target, is_running, report_of
+from kong_ai_tracing.status import EXIT_CODES, FileLag, Outbox, Report, Target, as_json, is_running, report_of
 from kong_ai_tracing.statustext import print_report
 from kong_ai_tracing.store import LOCK_NAME, Store, StoreStatus, read_status
 
@@ -166,7 +166,7 @@ def test_the_status_is_read_beside_an_open_store(tmp_path):
 def test_the_report_is_json_and_text(log):
     """The same facts for programs and for people."""
     said = report(stored(record(log, offset=900), state="holding", reason="401 Unauthorized"))
-    document = json.loads(msgspec.json.encode(said))
+    document = json.loads(as_json(said))
     assert document["files"][0] == {"path": str(log), "offset": 900, "size": 1000, "lag_bytes": 100}
     out = io.StringIO()
     print_report(said, Console(file=out))

@@ -158,7 +158,17 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     settings = _load(config, needs_logs=False, needs_keys=False)
     from kong_ai_tracing import status
 
-    _finish(lambda: status.run(settings, as_json=as_json))
+    def show() -> int:
+        report = status.look(settings)
+        if as_json:
+            typer.echo(status.as_json(report))
+        else:
+            from kong_ai_tracing.statustext import print_report
+
+            print_report(report)
+        return status.EXIT_CODES[report.state]
+
+    _finish(show)
 
 
 @app.command()

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 import msgspec
-import typer
 from msgspec import Struct, field
 
 from kong_ai_tracing.checks.logaccess import matching_files
@@ -81,18 +80,15 @@ class Report(Struct, frozen=True):
     counters: dict[str, int] = field(default_factory=dict)
 
 
-def run(config: Config, *, as_json: bool) -> int:
-    """Print the report, give the exit code. Raises StoreError when the state cannot be read."""
-    report = report_of(
-        config, read_status(config.state_dir), now=time.time(), running=is_running(config.state_dir)
-    )
-    if as_json:
-        typer.echo(msgspec.json.format(msgspec.json.encode(report)))
-    else:
-        from kong_ai_tracing.statustext import print_report
+def look(config: Config) -> Report:
+    """The report of this moment. Raises StoreError when the state cannot be read."""
+    running = is_running(config.state_dir)
+    return report_of(config, read_status(config.state_dir), now=time.time(), running=running)
 
-        print_report(report)
-    return EXIT_CODES[report.state]
+
+def as_json(report: Report) -> str:
+    """The report for programs."""
+    return msgspec.json.format(msgspec.json.encode(report)).decode()
 
 
 def report_of(config: Config, status: StoreStatus | None, *, now: float, running: bool | None) -> Report:
