@@ -80,9 +80,8 @@ def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
             " logging.log_statistics=true",
         )
     else:
-        yield Finding(
-            "shape.ai_calls", "ok", f"{sample.calls} AI calls in the last {sample.lines} lines of {path}"
-        )
+        what = f"{path}: {counted(sample.calls, 'AI call')} in the last {counted(sample.lines, 'line')}"
+        yield Finding("shape.ai_calls", "ok", what)
     yield from _judge_calls(path, sample)
 
 
