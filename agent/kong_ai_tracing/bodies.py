@@ -1,0 +1,165 @@
+"""Where the bodies of a call are in a log entry, as text.
+
+Kong logs no bodies by itself. They come from the `capture` object that our own Kong configuration
+writes, from the older loose fields (`request.body`, `response.body`), or from hand-made ones
+(`request_body`, `response_body`). What goes out is text, decoded and inflated within a byte budget, and
+where there is none, or not all of it, the reason.
+"""
+
+from __future__ import annotations
+
+import zlib
+from base64 import b64decode
+from typing import Any
+
+from msgspec import Struct
+
+from kong_ai_tracing.entries import LogEntry, first_text, integer, table, text
+from kong_ai_tracing.jsontext import dump
+
+INFLATED_BYTES = 16 << 20
+"""How large one body may become when it is inflated."""
+
+_DEFLATED = {"gzip": zlib.MAX_WBITS | 32, "x-gzip": zlib.MAX_WBITS | 32, "deflate": zlib.MAX_WBITS}
+_RAW_DEFLATE = -zlib.MAX_WBITS
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+class Body(Struct, frozen=True):
+    """One body. `note` says why there is no text, or why it is not all of it."""
+
+    text: str | None = None
+    tail: str | None = None
+    """The end of a long answer whose middle was left out."""
+    note: str | None = None
+
+
+class Captured(Struct, frozen=True):
+    """Both bodies of an exchange, and what the capture measured (milliseconds since the start)."""
+
+    request: Body = Body()
+    response: Body = Body()
+    first_token_ms: int | None = None
+    complete: bool | None = None
+    """False when the end of the response was not seen; None when the log does not say."""
+
+
+NOT_LOGGED = Body(note="not logged")
+_NOTHING = Captured(NOT_LOGGED, NOT_LOGGED)
+
+
+def captured_of(entry: LogEntry) -> Captured:
+    """The bodies that something beside ai-proxy put on the line."""
+    record = entry.record
+    if isinstance(capture := record.get("capture"), dict):
+        return _from_capture(entry, capture)
+    request, response = entry.request, entry.response
+    if "body" in request or "body" in response or "body_omitted" in request:
+        return _from_loose_fields(entry, request, response)
+    if "request_body" in record or "response_body" in record:
+        return Captured(_hand_made(record.get("request_body")), _hand_made(record.get("response_body")))
+    return _NOTHING
+
+
+def _from_capture(entry: LogEntry, capture: dict[str, Any]) -> Captured:
+    request = _captured_body(capture, "request", _content_encoding(entry.request))
+    if request.text is None and (skip := text(capture.get("skip"))):
+        request = Body(note=skip)
+    response = _captured_body(capture, "response", _content_encoding(entry.response))
+    tail, dropped = capture.get("response_tail"), integer(capture.get("dropped"))
+    if isinstance(tail, str) and response.text is not None:
+        response = Body(response.text, tail, f"{dropped or 'some'} bytes in the middle left out")
+    complete = capture.get("complete")
+    return Captured(
+        request,
+        response,
+        first_token_ms=integer(capture.get("ttft_ms")),
+        complete=complete if isinstance(complete, bool) else None,
+    )
+
+
+def _captured_body(capture: dict[str, Any], side: str, encoding: str | None) -> Body:
+    plain = capture.get(side)
+    if isinstance(plain, str):
+        size = integer(capture.get(f"{side}_size"))
+        # Bytes are never fewer than characters, so most bodies need not be encoded to be counted.
+        cut = size is not None and size > len(plain) and size > len(plain.encode("utf-8", "replace"))
+        if not cut:
+            return Body(plain) if plain else Body(note="empty")
+        return Body(plain, note=f"cut, {size} bytes in all")
+    encoded = capture.get(f"{side}_b64")
+    return _decoded(encoded, encoding) if isinstance(encoded, str) else NOT_LOGGED
+
+
+def _from_loose_fields(entry: LogEntry, request: dict[str, Any], response: dict[str, Any]) -> Captured:
+    first_chunk_at = integer(response.get("first_chunk_at"))
+    started_at = integer(entry.record.get("started_at"))
+    return Captured(
+        _loose_body(request, request.get("body_omitted")),
+        _loose_body(response, response.get("body_omitted")),
+        first_token_ms=None if first_chunk_at is None or started_at is None else first_chunk_at - started_at,
+    )
+
+
+def _loose_body(message: dict[str, Any], omitted: Any) -> Body:
+    body = message.get("body")
+    if text(message.get("body_encoding")) == "base64" and isinstance(body, str):
+        found = _decoded(body, _content_encoding(message))
+    else:
+        found = _hand_made(body)
+    if found.text is None:
+        return Body(note=text(omitted) or found.note)
+    return Body(found.text, note="cut") if message.get("body_truncated") is True else found
+
+
+def _hand_made(body: Any) -> Body:
+    if isinstance(body, str):
+        return Body(body) if body else Body(note="empty")
+    if isinstance(body, dict | list):
+        return Body(dump(body).decode())
+    return NOT_LOGGED
+
+
+def _content_encoding(message: dict[str, Any]) -> str | None:
+    return first_text(table(message.get("headers")).get("content-encoding"))
+
+
+def _decoded(encoded: str, encoding: str | None) -> Body:
+    try:
+        data = b64decode(encoded)
+    except ValueError:
+        return Body(note="unreadable base64")
+    return inflated(data, encoding)
+
+
+def inflated(data: bytes, encoding: str | None, max_bytes: int = INFLATED_BYTES) -> Body:
+    """The text of a body that went over the wire. A bomb stops at the budget; what was read stays."""
+    encodings = [name for part in (encoding or "").split(",") if (name := part.strip().lower())]
+    if not encodings and data.startswith(_GZIP_MAGIC):
+        encodings = ["gzip"]
+    cut = False
+    for name in reversed(encodings):
+        if name == "identity":
+            continue
+        if name not in _DEFLATED:
+            return Body(note=f"compressed ({name[:20]})")
+        try:
+            data, ended = _inflate(data, _DEFLATED[name], max_bytes)
+        except zlib.error:
+            return Body(note="unreadable compression")
+        cut = cut or not ended
+    if not data:
+        return Body(note="empty")
+    return Body(data.decode("utf-8", "replace"), note="cut" if cut else None)
+
+
+def _inflate(data: bytes, window_bits: int, max_bytes: int) -> tuple[bytes, bool]:
+    stream = zlib.decompressobj(window_bits)
+    try:
+        return stream.decompress(data, max_bytes), stream.eof
+    except zlib.error:
+        # `deflate` was meant to be zlib's format, but some servers send it bare.
+        if window_bits != zlib.MAX_WBITS:
+            raise
+        stream = zlib.decompressobj(_RAW_DEFLATE)
+        return stream.decompress(data, max_bytes), stream.eof

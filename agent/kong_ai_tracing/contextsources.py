@@ -1,0 +1,326 @@
+"""Where the identity of a call may stand, in the order in which the places are trusted.
+
+Each field has its list of sources, the first that says something wins. Header names are compared in lower
+case with hyphens for underscores. `header a.b` is member `b` of header `a`, which holds a JSON object.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import unquote
+
+from kong_ai_tracing.entries import LogEntry, first_text, table, text
+from kong_ai_tracing.jsontext import Fields, value_of
+
+SOURCES: dict[str, tuple[str, ...]] = {
+    field: tuple(line.strip() for line in lines.strip().splitlines())
+    for field, lines in {
+        "user_id": """
+            header langfuse-user-id
+            header x-langfuse-user-id
+            header langfuse-trace-user-id
+            baggage langfuse_user_id
+            body metadata.langfuse_user_id
+            header x-user-id
+            body metadata.user_id
+            body metadata.trace_user_id
+            header x-litellm-end-user-id
+            header x-litellm-customer-id
+            header helicone-user-id
+            header x-portkey-metadata._user
+            header cf-aig-metadata.user_id
+            header cf-aig-metadata.user
+            header tensorzero-otlp-traces-extra-attribute-user-id
+            body tensorzero::tags.user_id
+            header x-openwebui-user-id
+            header x-openwebui-user-email
+            header x-openwebui-user-name
+            header chatgpt-account-id
+            body safety_identifier
+            body user
+            kong consumer.custom_id
+            kong consumer.username
+            kong consumer.id
+            header x-consumer-custom-id
+            header x-consumer-username
+            kong authenticated_entity.id
+        """,
+        "session_id": """
+            header langfuse-session-id
+            header x-langfuse-session-id
+            baggage langfuse_session_id
+            body metadata.langfuse_session_id
+            header x-session-id
+            header x-chat-id
+            body metadata.session_id
+            body metadata.chat_id
+            header x-litellm-session-id
+            header x-litellm-trace-id
+            body litellm_session_id
+            header helicone-session-id
+            body session_id
+            body tensorzero::episode_id
+            header agent-session-id
+            header x-openclaw-session-key
+            header x-clawdbot-session-key
+            header x-moltbot-session-key
+            header x-agent-session
+            header x-openwebui-chat-id
+            header x-claude-code-session-id
+            body metadata.user_id (agent session)
+            header session-id
+            header thread-id
+            header x-opencode-session
+            header x-amp-thread-id
+            header x-conversation-id
+            header x-thread-id
+            header mcp-session-id
+            body conversation_id
+            body thread_id
+            body conversation
+            header x-*-session-id
+        """,
+        "trace_id": """
+            header langfuse-trace-id
+            header x-langfuse-trace-id
+            header langfuse-existing-trace-id
+            baggage langfuse_trace_id
+            body metadata.langfuse_trace_id
+            body metadata.trace_id
+            body metadata.existing_trace_id
+            body litellm_trace_id
+            body trace.trace_id
+            header x-portkey-trace-id
+            header x-merge-trace-id
+        """,
+        "parent_span_id": """
+            header x-langfuse-parent-span-id
+            header langfuse-parent-observation-id
+            body metadata.parent_observation_id
+            body trace.parent_span_id
+            header x-portkey-parent-span-id
+        """,
+        "message_id": """
+            header x-message-id
+            body metadata.message_id
+        """,
+        "chat_id": """
+            header x-chat-id
+            body metadata.chat_id
+        """,
+        "organization_id": """
+            header x-organization-id
+            body metadata.organization_id
+        """,
+        "project_id": """
+            header x-project-id
+            body metadata.project_id
+        """,
+        "trace_name": """
+            header langfuse-trace-name
+            header x-langfuse-trace-name
+            baggage langfuse_trace_name
+            body metadata.langfuse_trace_name
+            body metadata.trace_name
+            body trace.trace_name
+            header helicone-session-name
+        """,
+        "observation_name": """
+            header langfuse-generation-name
+            header x-langfuse-generation-name
+            body metadata.generation_name
+            body trace.generation_name
+            body trace.span_name
+            header x-portkey-span-name
+            header x-merge-span-name
+            header helicone-session-path
+        """,
+        "tags": """
+            header langfuse-tags
+            header x-langfuse-tags
+            body metadata.langfuse_tags
+            body metadata.tags
+            header x-litellm-tags
+        """,
+        "environment": """
+            header langfuse-environment
+            header x-langfuse-environment
+            baggage langfuse_environment
+            body metadata.langfuse_environment
+            body metadata.environment
+            header x-portkey-metadata._environment
+        """,
+        "release": """
+            header langfuse-release
+            header x-langfuse-release
+            body metadata.trace_release
+            body metadata.release
+        """,
+        "version": """
+            header langfuse-version
+            header x-langfuse-version
+            body metadata.trace_version
+            body metadata.version
+        """,
+        "agent_id": """
+            header x-litellm-agent-id
+            header x-claude-code-agent-id
+            header x-clawdbot-agent-id
+        """,
+        "prompt_name": """
+            header langfuse-prompt-name
+            baggage langfuse_prompt_name
+            body metadata.langfuse_prompt
+        """,
+        "prompt_version": """
+            header langfuse-prompt-version
+            baggage langfuse_prompt_version
+        """,
+        "helicone_prompt_id": "header helicone-prompt-id",
+        "app_name": "header x-title",
+    }.items()
+}
+
+JSON_HEADERS = frozenset(
+    (
+        "langfuse-metadata",
+        "x-langfuse-metadata",
+        "x-portkey-metadata",
+        "cf-aig-metadata",
+        "x-tfy-metadata",
+        "x-litellm-spend-logs-metadata",
+    )
+)
+"""Headers whose value is an object of labels."""
+
+PROPERTY_PREFIX = "helicone-property-"
+
+_ABSENT = frozenset(("", "null", "undefined", "none"))
+_VENDOR_SESSION = re.compile(r"x-[a-z0-9-]+-session-id")
+_LOOKS_LIKE_ID = re.compile(r"[\w.:-]{6,200}")
+_AGENT_USER = re.compile(r"(user_[0-9a-f]+)_account_[0-9a-f-]*_session_([0-9a-f-]{8,})")
+
+
+def _index() -> dict[str, list[tuple[str, int]]]:
+    """For each source the fields it may give, and its rank there."""
+    index: dict[str, list[tuple[str, int]]] = {}
+    for field, sources in SOURCES.items():
+        for rank, source in enumerate(sources):
+            index.setdefault(source, []).append((field, rank))
+    return index
+
+
+_INDEX = _index()
+_HEADERS = frozenset(source.removeprefix("header ") for source in _INDEX if source.startswith("header "))
+_BODY_MEMBERS = frozenset(source.removeprefix("body ") for source in _INDEX if source.startswith("body "))
+METADATA_MEMBERS = frozenset(
+    member.removeprefix("metadata.") for member in _BODY_MEMBERS if member.startswith("metadata.")
+)
+"""Members of a body's `metadata` that become a field of their own."""
+
+
+class Offers:
+    """What the places of one entry offer; per field the most trusted value and its source."""
+
+    __slots__ = ("_best",)
+
+    def __init__(self) -> None:
+        self._best: dict[str, tuple[int, str, Any]] = {}
+
+    def add(self, source: str, value: Any) -> None:
+        """A value found at a source. Words that mean nothing are passed over."""
+        uses = _INDEX.get(source)
+        if uses is None or not _says_something(value):
+            return
+        for field, rank in uses:
+            best = self._best.get(field)
+            if best is None or rank < best[0]:
+                self._best[field] = (rank, source, value)
+
+    def get(self, field: str) -> Any:
+        """The value of a field as it was found."""
+        best = self._best.get(field)
+        return best[2] if best else None
+
+    def text(self, field: str) -> str | None:
+        """The value of a field as text."""
+        return first_text(self.get(field))
+
+    def source(self, field: str) -> str | None:
+        """Which source gave a field."""
+        best = self._best.get(field)
+        return best[1] if best else None
+
+
+def offers_of(entry: LogEntry, headers: dict[str, Any], body: Fields, metadata: dict[str, Any]) -> Offers:
+    """Look at all places. `metadata` is the body's object of that name."""
+    offers = Offers()
+    _from_headers(offers, headers)
+    _from_body(offers, body)
+    for name in METADATA_MEMBERS.intersection(metadata):
+        offers.add(f"body metadata.{name}", metadata[name])
+    if isinstance(user := metadata.get("user_id"), str) and len(user) > 20:
+        _split_agent_user(offers, user)
+    _from_kong(offers, entry)
+    return offers
+
+
+def _says_something(value: Any) -> bool:
+    if isinstance(value, dict):
+        return False
+    if isinstance(value, list):
+        return any(_says_something(item) for item in value)
+    word = text(value)
+    return word is not None and word.lower() not in _ABSENT
+
+
+def _from_headers(offers: Offers, headers: dict[str, Any]) -> None:
+    for name, value in headers.items():
+        if name in _HEADERS:
+            offers.add(f"header {name}", value)
+        elif name in JSON_HEADERS:
+            for member, inner in table(value_of(first_text(value))).items():
+                offers.add(f"header {name}.{member}", inner)
+        elif name == "baggage":
+            _from_baggage(offers, first_text(value) or "")
+        elif name.endswith("-session-id") and _is_vendors_session(name, value):
+            offers.add("header x-*-session-id", value)
+
+
+def _is_vendors_session(name: str, value: Any) -> bool:
+    return bool(_VENDOR_SESSION.fullmatch(name) and _LOOKS_LIKE_ID.fullmatch(first_text(value) or ""))
+
+
+def _from_baggage(offers: Offers, baggage: str) -> None:
+    for entry in baggage.split(","):
+        name, equals, value = entry.partition(";")[0].partition("=")
+        if equals:
+            offers.add(f"baggage {name.strip().lower().replace('-', '_')}", unquote(value.strip()))
+
+
+def _from_body(offers: Offers, body: Fields) -> None:
+    for name in _BODY_MEMBERS.intersection(body):
+        value = value_of(body[name])
+        offers.add(f"body {name}", value.get("id") if isinstance(value, dict) else value)
+    for name in ("trace", "tensorzero::tags"):
+        if name in body:
+            for member, value in table(value_of(body[name])).items():
+                offers.add(f"body {name}.{member}", value)
+
+
+def _split_agent_user(offers: Offers, user: str) -> None:
+    """Coding agents put user, account and session into the one field that Anthropic's API has."""
+    if match := _AGENT_USER.fullmatch(user):
+        offers.add("body metadata.user_id (agent session)", match[2])
+    elif user.startswith("{"):
+        known = table(value_of(user))
+        offers.add("body metadata.user_id (agent session)", known.get("session_id"))
+
+
+def _from_kong(offers: Offers, entry: LogEntry) -> None:
+    consumer = entry.consumer
+    for name in ("custom_id", "username", "id") if consumer else ():
+        offers.add(f"kong consumer.{name}", consumer.get(name))
+    if entity := table(entry.record.get("authenticated_entity")):
+        offers.add("kong authenticated_entity.id", entity.get("id"))

@@ -1,0 +1,110 @@
+"""Streamed bodies in, their events out: server-sent events, and JSON objects line by line.
+
+The whole body is at hand, so borders between network chunks play no part. What plays one is the end: a
+stream that was cut ends within an event, and a captured one may lack its middle.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from msgspec import Struct
+
+from kong_ai_tracing.jsontext import value_of
+
+_DONE = "[DONE]"
+_BYTE_ORDER_MARK = "\ufeff"
+_FIELD_NAMES = ("data", "event", "id", "retry")
+
+
+class Event(Struct, frozen=True):
+    """One event: its name where it has one, and its JSON object."""
+
+    name: str | None
+    value: dict[str, Any]
+
+
+class EventStream(Struct, frozen=True):
+    """The events of a stream in order."""
+
+    events: list[Event]
+    done: bool = False
+    """Whether the end mark `[DONE]` was seen."""
+    gap: int | None = None
+    """The number of events before the place where the middle was left out."""
+
+
+def is_event_stream(text: str) -> bool:
+    """Whether a body consists of server-sent events."""
+    line = text[:200].lstrip(_BYTE_ORDER_MARK + " \t\r\n").partition("\n")[0]
+    name, colon, _ = line.rstrip("\r").partition(":")
+    return bool(colon) and (not name or name in _FIELD_NAMES)
+
+
+def events_of(text: str, tail: str | None = None) -> EventStream:
+    """The events of a body of server-sent events; `tail` is its end when the middle was left out."""
+    pairs = _pairs(text)
+    gap = None
+    if tail is not None:
+        gap = len(pairs)
+        pairs += _pairs(tail)
+    done = any(data.startswith(_DONE) for _, data in pairs)
+    return _stream(pairs, done=done, gap=gap)
+
+
+def lines_of(text: str, tail: str | None = None) -> EventStream:
+    """The events of a body of JSON objects, one a line."""
+    lines = _nonblank_lines(text)
+    gap = None
+    if tail is not None:
+        gap = len(lines)
+        lines += _nonblank_lines(tail)
+    return _stream([(None, line) for line in lines], done=False, gap=gap)
+
+
+def _nonblank_lines(text: str) -> list[str]:
+    # Not splitlines(): it also splits at U+2028, which may stand in a JSON string as it is.
+    return [line for line in text.split("\n") if line and not line.isspace()]
+
+
+def _pairs(text: str) -> list[tuple[str | None, str]]:
+    """Name and data of each event. A cut last event counts when its data is whole."""
+    if "\r" in text:
+        text = text.replace("\r\n", "\n").replace("\r", "\n")
+    pairs: list[tuple[str | None, str]] = []
+    name: str | None = None
+    data: list[str] = []
+    for line in text.lstrip(_BYTE_ORDER_MARK).split("\n"):
+        if not line:
+            if data:
+                pairs.append((name, data[0] if len(data) == 1 else "\n".join(data)))
+                data = []
+            name = None
+        elif line.startswith("data:"):
+            data.append(line[6:] if line.startswith("data: ") else line[5:])
+        elif line.startswith("event:"):
+            name = line[6:].strip() or None
+    if data:
+        pairs.append((name, "\n".join(data)))
+    return pairs
+
+
+def _stream(pairs: list[tuple[str | None, str]], *, done: bool, gap: int | None) -> EventStream:
+    values = _values([data for _, data in pairs])
+    events = [
+        Event(name, value) for (name, _), value in zip(pairs, values, strict=True) if isinstance(value, dict)
+    ]
+    if gap is not None:
+        gap = sum(isinstance(value, dict) for value in values[:gap])
+    return EventStream(events, done=done, gap=gap)
+
+
+def _values(texts: list[str]) -> list[Any]:
+    """The JSON values of all events, None for unreadable ones. One parse for all where it goes well."""
+    objects = ("null" if data.startswith(_DONE) else data for data in texts)
+    try:
+        values = orjson.loads("[" + ",".join(objects) + "]")
+    except orjson.JSONDecodeError:
+        return [value_of(data) for data in texts]
+    return values if len(values) == len(texts) else [value_of(data) for data in texts]

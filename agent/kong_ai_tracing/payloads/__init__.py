@@ -1,0 +1,95 @@
+"""Bodies in, facts out: one reader per API dialect, and the registry that picks.
+
+To add a dialect, write its file and name it in `DIALECTS`. The path has the first word, then the shape
+of the body; no body makes this raise, and none is lost: what no reader knows is passed on as it is.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from kong_ai_tracing.jsontext import dump
+from kong_ai_tracing.payloads import chat, coarse, completions, embeddings, responses
+from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_of
+from kong_ai_tracing.payloads.sketch import Sketch
+
+__all__ = [
+    "DIALECTS",
+    "Answered",
+    "Asked",
+    "Dialect",
+    "Sketch",
+    "dialect_of_path",
+    "read_answer",
+    "read_request",
+]
+
+DIALECTS: tuple[Dialect, ...] = (
+    chat.DIALECT,
+    completions.DIALECT,
+    embeddings.DIALECT,
+    responses.DIALECT,
+    *coarse.DIALECTS,
+)
+"""Every dialect, in the order in which their paths are tried."""
+
+_REQUESTS_BY_SHAPE = (coarse.NATIVE, chat.DIALECT, completions.DIALECT, embeddings.DIALECT)
+_ANSWERS_BY_SHAPE = (chat.DIALECT, responses.DIALECT, embeddings.DIALECT)
+_EVENTS_LOOKED_AT = 5
+
+
+@lru_cache(4096)
+def dialect_of_path(path: str) -> Dialect | None:
+    """The dialect spoken at a path."""
+    return next((dialect for dialect in DIALECTS if dialect.paths.search(path)), None)
+
+
+def read_request(sketch: Sketch, hint: Dialect | None) -> tuple[Dialect, Asked]:
+    """What was asked, and in which dialect. `hint` is the dialect that the path speaks for."""
+    text, fields = sketch.body.text, sketch.fields
+    if text is None:
+        return hint or coarse.UNKNOWN, Asked()
+    if fields is None:
+        return hint or coarse.UNKNOWN, Asked(input=dump(text), prompt_length=len(text))
+    candidates = _REQUESTS_BY_SHAPE if hint is None else (hint, *_REQUESTS_BY_SHAPE)
+    dialect = next((each for each in candidates if each.is_request(fields)), None)
+    if dialect is None:
+        return hint or coarse.UNKNOWN, coarse.UNKNOWN.read_request(fields)
+    return dialect, dialect.read_request(fields)
+
+
+def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> Answered:
+    """What was answered to a request in the dialect `hint`.
+
+    `bare_text` says that Kong logged a stream as its text alone, as 3.7 and 3.8 do: then JSON in it is what
+    the model wrote, unless it is an envelope for certain.
+    """
+    if sketch.body.text is None:
+        return Answered()
+    if sketch.stream is not None:
+        values = [event.value for event in sketch.stream.events[:_EVENTS_LOOKED_AT]]
+        candidates = (hint, *_ANSWERS_BY_SHAPE)
+        dialect = next((each for each in candidates if any(map(each.is_event, values))), coarse.UNKNOWN)
+        return dialect.read_events(sketch.stream)
+    if sketch.fields is None or (bare_text and "choices" not in sketch.fields):
+        return _bare(sketch.body.text, hint)
+    found = _read_fields(sketch, hint)
+    found.partial = found.partial or sketch.cut
+    return found
+
+
+def _read_fields(sketch: Sketch, hint: Dialect) -> Answered:
+    fields = sketch.fields or {}
+    first = (hint,) if hint is completions.DIALECT else ()
+    for dialect in (*first, *_ANSWERS_BY_SHAPE):
+        if dialect.is_response(fields):
+            return dialect.read_response(fields)
+    if failure := failure_of(fields):
+        return Answered(failure=failure)
+    reader: Dialect = hint if hint.is_response(fields) else coarse.UNKNOWN
+    return reader.read_response(fields)
+
+
+def _bare(text: str, hint: Dialect) -> Answered:
+    output = text if hint is completions.DIALECT else {"role": "assistant", "content": text}
+    return Answered(output=dump(output), response_length=len(text))

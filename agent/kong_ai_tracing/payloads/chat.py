@@ -1,0 +1,120 @@
+"""OpenAI chat completions, and the many servers that speak the same."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Raw, Struct
+from msgspec.json import Decoder
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, object_text, objects_of, value_of
+from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    is_streamed,
+    messages_input,
+    parameters_of,
+    raw_text,
+    text_length,
+    word_of,
+)
+from kong_ai_tracing.payloads.fragments import joined_message
+
+
+class _Message(Struct):
+    content: str | list[Any] | None = None
+
+
+_MESSAGES = Decoder(list[_Message])
+
+
+def _is_request(fields: Fields) -> bool:
+    messages = fields.get("messages")
+    if messages is None:
+        return False
+    head = bytes(memoryview(messages)[:64]).lstrip(b"[ \t\r\n")
+    return not head or head[:1] in b"{]}"
+
+
+def _read_request(fields: Fields) -> Asked:
+    messages = fields.get("messages") or Raw(b"[]")
+    count, length = _measure(messages)
+    tools = fields.get("tools") or fields.get("functions")
+    return Asked(
+        input=messages_input(raw_text(messages), tools),
+        model=word_of(fields.get("model")),
+        parameters=parameters_of(fields),
+        streamed=is_streamed(fields),
+        message_count=count,
+        prompt_length=length,
+    )
+
+
+def _measure(messages: Raw) -> tuple[int, int]:
+    """How many messages, and how many characters of text in them."""
+    try:
+        contents = [message.content for message in _MESSAGES.decode(messages)]
+    except (ValueError, RecursionError):
+        contents = [value_of(message.get("content")) for message in objects_of(messages)]
+        return len(items_of(messages)), sum(map(text_length, contents))
+    return len(contents), sum(map(text_length, contents))
+
+
+def _read_response(fields: Fields) -> Answered:
+    choices = objects_of(fields.get("choices"))
+    found = answered(fields, choices)
+    messages = [message for choice in choices if (message := _message_of(choice)) is not None]
+    if messages:
+        found.output = messages[0] if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
+        found.response_length = sum(_content_length(choice) for choice in choices)
+    return found
+
+
+def _message_of(choice: Fields) -> bytes | None:
+    if "message" in choice:
+        return _with_role(raw_text(choice["message"]))
+    if "text" in choice:
+        return object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
+    return None
+
+
+def _with_role(message: bytes) -> bytes:
+    """Some servers leave the role out, without which nobody shows a message as one."""
+    if message.startswith(b'{"') and b'"role"' not in message:
+        return b'{"role":"assistant",' + message[1:]
+    return message
+
+
+def _content_length(choice: Fields) -> int:
+    if "message" in choice:
+        message = fields_of(choice["message"]) or {}
+        return text_length(value_of(message.get("content")))
+    return text_length(value_of(choice.get("text")))
+
+
+def _read_events(stream: EventStream) -> Answered:
+    fragments = Fragments(stream)
+    found = fragments.answered
+    messages = [joined_message(pieces) for pieces in fragments.in_order()]
+    if messages:
+        found.output = dump(messages[0] if len(messages) == 1 else messages)
+        found.response_length = sum(text_length(message.get("content")) for message in messages)
+    return found
+
+
+DIALECT = Dialect(
+    name="chat",
+    operation="chat",
+    paths=re.compile(r"/chat/completions/?$"),
+    distinctive=True,
+    is_request=_is_request,
+    is_response=has_choices,
+    is_event=is_chunk,
+    read_request=_read_request,
+    read_response=_read_response,
+    read_events=_read_events,
+)

@@ -1,0 +1,85 @@
+"""OpenAI's `choices`, which chat and text completions share: finish reasons, usage, streamed fragments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, objects_of, value_of
+from kong_ai_tracing.payloads.dialect import Answered, failure_in, failure_of, word_of
+
+GAP = " […] "
+"""Stands in a text where the middle of a stream was not captured."""
+
+
+def has_choices(fields: Fields) -> bool:
+    """Whether an answer holds choices, be it an empty list or Kong's `{}` for one."""
+    if "choices" not in fields:
+        return False
+    choices = objects_of(fields["choices"])
+    if choices:
+        return any(not choice.keys().isdisjoint(("message", "text", "delta")) for choice in choices)
+    return "usage" in fields or "object" in fields
+
+
+def is_chunk(event: dict[str, Any]) -> bool:
+    """Whether an event is a fragment of choices, or an error in their place."""
+    return isinstance(event.get("choices"), list) or "error" in event
+
+
+def answered(fields: Fields, choices: list[Fields]) -> Answered:
+    """What an answer says beside its text."""
+    usage = value_of(fields.get("usage"))
+    reasons = (word_of(choice.get("finish_reason")) for choice in choices)
+    return Answered(
+        model=word_of(fields.get("model")),
+        usage=usage if isinstance(usage, dict) else {},
+        finish_reason=next((reason for reason in reasons if reason), None),
+        response_id=word_of(fields.get("id")),
+        failure=failure_of(fields),
+    )
+
+
+class Fragments:
+    """The choices of a stream put together again, each under its index."""
+
+    def __init__(self, stream: EventStream) -> None:
+        self.answered = Answered()
+        self.pieces: dict[int, list[dict[str, Any]]] = {}
+        """The fragments of each choice in order; an empty one marks the gap."""
+        self._ended = stream.done
+        for number, event in enumerate(stream.events):
+            if number == stream.gap:
+                self._mark_gap()
+            self._read(event.value)
+        self.answered.partial = not self._ended and self.answered.failure is None
+
+    def _mark_gap(self) -> None:
+        for pieces in self.pieces.values():
+            pieces.append({})
+
+    def _read(self, event: dict[str, Any]) -> None:
+        found = self.answered
+        if found.model is None and isinstance(model := event.get("model"), str):
+            found.model = model.strip() or None
+        if found.response_id is None and isinstance(response_id := event.get("id"), str):
+            found.response_id = response_id or None
+        if isinstance(usage := event.get("usage"), dict) and usage:
+            found.usage = usage
+        if failure := failure_in(event.get("error")):
+            found.failure = failure
+        choices = event.get("choices")
+        for choice in choices if isinstance(choices, list) else ():
+            if isinstance(choice, dict):
+                self._read_choice(choice)
+
+    def _read_choice(self, choice: dict[str, Any]) -> None:
+        index = choice.get("index")
+        self.pieces.setdefault(index if isinstance(index, int) else 0, []).append(choice)
+        if isinstance(reason := choice.get("finish_reason"), str) and reason:
+            self.answered.finish_reason = self.answered.finish_reason or reason
+            self._ended = True
+
+    def in_order(self) -> list[list[dict[str, Any]]]:
+        """The fragments of each choice, by index."""
+        return [pieces for _, pieces in sorted(self.pieces.items())]

@@ -1,0 +1,274 @@
+"""Dialects without a reader of their own yet: the whole body as input, the best-effort text as output.
+
+They are told apart by path, so that their calls are recognised, named and counted. A dialect that gets
+its own file leaves this one.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Literal
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, value_of
+from kong_ai_tracing.payloads.chat import DIALECT as CHAT
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    failure_in,
+    failure_of,
+    is_streamed,
+    parameters_of,
+    raw_text,
+    text_length,
+    word_of,
+)
+
+_QUESTIONS = frozenset(
+    (
+        "messages",
+        "contents",
+        "message",
+        "prompt",
+        "inputs",
+        "input",
+        "inputText",
+        "text",
+        "texts",
+        "query",
+        "instances",
+        "file",
+        "audio",
+    )
+)
+_ANSWERS = frozenset(
+    (
+        "content",
+        "candidates",
+        "generated_text",
+        "response",
+        "message",
+        "output",
+        "text",
+        "generations",
+        "completion",
+        "embedding",
+        "embeddings",
+        "results",
+        "data",
+        "predictions",
+        "outputText",
+        "outputs",
+        "done",
+        "token",
+        "delta",
+    )
+)
+_SECRETS = frozenset(("api_key", "apikey", "key", "authorization"))
+_NATIVE_MARKS = ("system", "contents", "inputs", "anthropic_version", "inferenceConfig", "chat_history")
+_END_MARKS = (
+    "done",
+    "finish_reason",
+    "stop_reason",
+    "finishReason",
+    "stopReason",
+    "done_reason",
+    "is_finished",
+)
+
+
+def _is_request(fields: Fields) -> bool:
+    return not _QUESTIONS.isdisjoint(fields)
+
+
+def _is_native_request(fields: Fields) -> bool:
+    return any(mark in fields for mark in _NATIVE_MARKS)
+
+
+def _is_response(fields: Fields) -> bool:
+    return not _ANSWERS.isdisjoint(fields)
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    return not _ANSWERS.isdisjoint(event) or "type" in event
+
+
+def _never(_: Any) -> bool:
+    return False
+
+
+def _read_request(fields: Fields) -> Asked:
+    if "messages" in fields and CHAT.is_request(fields) and not _is_native_request(fields):
+        return CHAT.read_request(fields)
+    messages = fields.get("messages") or fields.get("contents")
+    return Asked(
+        input=object_text({name: raw_text(raw) for name, raw in fields.items() if name not in _SECRETS}),
+        model=word_of(fields.get("model")),
+        parameters=parameters_of(fields),
+        streamed=is_streamed(fields),
+        message_count=None if messages is None else len(items_of(messages)),
+    )
+
+
+def _read_response(fields: Fields) -> Answered:
+    value = {name: value_of(raw) for name, raw in fields.items() if name not in ("embedding", "embeddings")}
+    found = _beside_the_text(value)
+    found.failure = failure_of(fields)
+    _set_text(found, _text_in(value))
+    return found
+
+
+def _beside_the_text(value: dict[str, Any]) -> Answered:
+    return Answered(
+        model=_word(value.get("model")),
+        usage=_usage(value),
+        finish_reason=next((reason for mark in _END_MARKS if (reason := _word(value.get(mark)))), None),
+        response_id=_word(value.get("id")),
+    )
+
+
+def _usage(value: dict[str, Any]) -> dict[str, Any]:
+    for name in ("usage", "usageMetadata"):
+        if isinstance(usage := value.get(name), dict):
+            return usage
+    if "eval_count" in value or "prompt_eval_count" in value:
+        return {"prompt_tokens": value.get("prompt_eval_count"), "completion_tokens": value.get("eval_count")}
+    return {}
+
+
+def _set_text(found: Answered, text: str) -> None:
+    if text:
+        found.output = dump({"role": "assistant", "content": text})
+        found.response_length = text_length(text)
+
+
+_TEXT_MEMBERS = (
+    "text",
+    "generated_text",
+    "content",
+    "response",
+    "completion",
+    "outputText",
+    "message",
+    "output",
+    "parts",
+    "candidates",
+    "generations",
+    "results",
+    "delta",
+    "token",
+)
+
+
+def _text_in(value: Any, depth: int = 0) -> str:
+    """The text in an answer, wherever the usual members lead to it."""
+    if isinstance(value, str):
+        return value
+    if depth > 8:
+        return ""
+    if isinstance(value, list):
+        return "".join(_text_in(item, depth + 1) for item in value)
+    if isinstance(value, dict):
+        return next((text for name in _TEXT_MEMBERS if (text := _text_in(value.get(name), depth + 1))), "")
+    return ""
+
+
+def _word(value: Any) -> str | None:
+    return value.strip() or None if isinstance(value, str) else None
+
+
+def _read_events(stream: EventStream) -> Answered:
+    found = Answered(partial=not stream.done)
+    texts: list[str] = []
+    for event in stream.events:
+        value = event.value
+        part = _beside_the_text(value)
+        found.model = found.model or part.model
+        found.response_id = found.response_id or part.response_id
+        found.finish_reason = part.finish_reason or found.finish_reason
+        found.usage = found.usage | part.usage
+        found.failure = failure_in(value.get("error")) or found.failure
+        found.partial = found.partial and not _ends(value)
+        texts.append(_text_in({name: item for name, item in value.items() if name != "generated_text"}))
+    found.partial = found.partial and found.failure is None
+    _set_text(found, "".join(texts))
+    return found
+
+
+def _ends(value: dict[str, Any]) -> bool:
+    return value.get("type") == "message_stop" or any(value.get(mark) for mark in _END_MARKS)
+
+
+def _dialect(
+    name: str,
+    operation: str,
+    paths: str,
+    provider: str | None,
+    *,
+    distinctive: bool = False,
+    kind: Literal["generation", "embedding"] = "generation",
+    by_shape: bool = False,
+) -> Dialect:
+    return Dialect(
+        name=name,
+        operation=operation,
+        type=kind,
+        provider=provider,
+        paths=re.compile(paths),
+        distinctive=distinctive,
+        is_request=_is_native_request if by_shape else _is_request,
+        is_response=_is_response,
+        is_event=_is_event,
+        read_request=_read_request,
+        read_response=_read_response,
+        read_events=_read_events,
+    )
+
+
+_GOOGLE = r"/models/[^/:]+:"
+_BEDROCK = r"/model/[^/]+/"
+
+NATIVE = _dialect("native", "chat", r"$^", None, by_shape=True)
+"""A body that is clearly no OpenAI one, on a path that says nothing."""
+
+UNKNOWN = Dialect(
+    name="unknown",
+    operation="call",
+    paths=re.compile(r"$^"),
+    is_request=_never,
+    is_response=_never,
+    is_event=_never,
+    read_request=_read_request,
+    read_response=_read_response,
+    read_events=_read_events,
+)
+"""The last resort for a body that Kong says belongs to an AI call."""
+
+DIALECTS = (
+    _dialect("anthropic", "chat", r"/v1/messages/?$", "anthropic"),
+    _dialect("anthropic", "completion", r"/v1/complete/?$", "anthropic"),
+    _dialect("gemini", "chat", _GOOGLE + r"(?:stream)?[gG]enerateContent$", None, distinctive=True),
+    _dialect(
+        "gemini",
+        "embedding",
+        _GOOGLE + r"(?:e|batchE)mbedContents?$",
+        None,
+        distinctive=True,
+        kind="embedding",
+    ),
+    _dialect("vertex", "predict", _GOOGLE + r"(?:predict|rawPredict|streamRawPredict)$", None),
+    _dialect("bedrock", "chat", _BEDROCK + r"(?:converse|converse-stream)$", "bedrock", distinctive=True),
+    _dialect("bedrock", "invoke", _BEDROCK + r"(?:invoke|invoke-with-response-stream)$", "bedrock"),
+    _dialect("ollama", "chat", r"/api/chat/?$", "ollama"),
+    _dialect("ollama", "generate", r"/api/generate/?$", "ollama"),
+    _dialect("ollama", "embedding", r"/api/(?:embed|embeddings)/?$", "ollama", kind="embedding"),
+    _dialect("cohere", "chat", r"/v[12]/chat/?$", "cohere"),
+    _dialect("cohere", "embedding", r"/v[12]/embed/?$", "cohere", kind="embedding"),
+    _dialect("cohere", "rerank", r"/v[12]/rerank/?$", "cohere"),
+    _dialect("openai-images", "image", r"/images/(?:generations|edits|variations)/?$", None),
+    _dialect("openai-audio", "transcription", r"/audio/(?:transcriptions|translations)/?$", None),
+    _dialect("openai-speech", "speech", r"/audio/speech/?$", None),
+    _dialect("openai-moderations", "moderation", r"/moderations/?$", None),
+    _dialect("generate", "generate", r"/generate(?:_stream)?/?$", None),
+)

@@ -1,0 +1,77 @@
+"""OpenAI text completions: a prompt in, text out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, dump, objects_of, value_of
+from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    is_streamed,
+    parameters_of,
+    prompt_text_length,
+    raw_text,
+    text_length,
+    word_of,
+)
+from kong_ai_tracing.payloads.fragments import joined_message
+
+
+def _is_request(fields: Fields) -> bool:
+    return "prompt" in fields and "messages" not in fields
+
+
+def _read_request(fields: Fields) -> Asked:
+    prompt = fields.get("prompt")
+    return Asked(
+        input=None if prompt is None else raw_text(prompt),
+        model=word_of(fields.get("model")),
+        parameters=parameters_of(fields),
+        streamed=is_streamed(fields),
+        prompt_length=prompt_text_length(prompt),
+    )
+
+
+def _read_response(fields: Fields) -> Answered:
+    choices = objects_of(fields.get("choices"))
+    return _with_texts(answered(fields, choices), [_text_of(choice) for choice in choices])
+
+
+def _text_of(choice: Fields) -> Any:
+    """The text of a choice. Kong 3.9 logs a streamed completion as if it had been a chat."""
+    if "text" in choice:
+        return value_of(choice["text"])
+    message = value_of(choice.get("message"))
+    return message.get("content") if isinstance(message, dict) else None
+
+
+def _read_events(stream: EventStream) -> Answered:
+    fragments = Fragments(stream)
+    texts = [joined_message(pieces)["content"] for pieces in fragments.in_order()]
+    return _with_texts(fragments.answered, texts)
+
+
+def _with_texts(found: Answered, texts: list[Any]) -> Answered:
+    """One text, or the list of them when several were asked for."""
+    if texts := [text for text in texts if text is not None]:
+        found.output = dump(texts[0] if len(texts) == 1 else texts)
+        found.response_length = text_length(texts)
+    return found
+
+
+DIALECT = Dialect(
+    name="completions",
+    operation="completion",
+    paths=re.compile(r"(?<!/chat)/completions/?$"),
+    is_request=_is_request,
+    is_response=has_choices,
+    is_event=is_chunk,
+    read_request=_read_request,
+    read_response=_read_response,
+    read_events=_read_events,
+)

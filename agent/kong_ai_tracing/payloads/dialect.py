@@ -1,0 +1,207 @@
+"""What every dialect of model API has in common: the facts a reader takes out of the two bodies.
+
+A dialect is one file with one `Dialect` value in it; the registry beside this file lists them. A request
+and its answer are recognised separately, because ai-proxy logs a request in the provider's dialect and
+the answer in OpenAI's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from re import Pattern
+from typing import Any, Literal
+
+from msgspec import Raw, Struct, field
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, clean, is_empty, items_of, object_text, string_of, value_of
+
+
+class Asked(Struct):
+    """What a request body says. `input` is JSON text."""
+
+    input: bytes | None = None
+    model: str | None = None
+    parameters: dict[str, Any] = field(default_factory=dict)
+    streamed: bool = False
+    message_count: int | None = None
+    prompt_length: int | None = None
+    """Characters of text in it."""
+
+
+class Failure(Struct, frozen=True):
+    """An error as a model API tells it."""
+
+    message: str
+    type: str | None = None
+    code: str | None = None
+
+
+class Answered(Struct):
+    """What an answer says, streamed or not. `output` is JSON text, `usage` the counts as reported."""
+
+    output: bytes | None = None
+    model: str | None = None
+    usage: dict[str, Any] = field(default_factory=dict)
+    finish_reason: str | None = None
+    response_id: str | None = None
+    response_length: int | None = None
+    """Characters of text in it."""
+    failure: Failure | None = None
+    partial: bool = False
+    """True when the answer ends before its end."""
+
+
+class Dialect(Struct, frozen=True, kw_only=True):
+    """One API of a model server.
+
+    `paths` matches the end of a path; `distinctive` says that such a path is used for nothing else, so that
+    a JSON request to it needs no second sign. `provider` is who speaks it when nothing says more.
+    """
+
+    name: str
+    operation: str
+    type: Literal["generation", "embedding"] = "generation"
+    provider: str | None = None
+    paths: Pattern[str]
+    distinctive: bool = False
+    is_request: Callable[[Fields], bool]
+    is_response: Callable[[Fields], bool]
+    is_event: Callable[[dict[str, Any]], bool]
+    read_request: Callable[[Fields], Asked]
+    read_response: Callable[[Fields], Answered]
+    read_events: Callable[[EventStream], Answered]
+
+
+PARAMETERS = frozenset(
+    (
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "max_tokens",
+        "max_completion_tokens",
+        "max_output_tokens",
+        "max_new_tokens",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "n",
+        "best_of",
+        "seed",
+        "stop",
+        "stream",
+        "logprobs",
+        "top_logprobs",
+        "echo",
+        "suffix",
+        "response_format",
+        "tool_choice",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "reasoning",
+        "verbosity",
+        "service_tier",
+        "store",
+        "truncation",
+        "modalities",
+        "dimensions",
+        "encoding_format",
+        "max_tool_calls",
+        "num_predict",
+        "size",
+        "quality",
+        "style",
+        "voice",
+        "language",
+    )
+)
+"""Settings of a request that are kept as model parameters."""
+
+_MAX_PARAMETER_BYTES = 2000
+"""A schema may be a setting too, but it is not one to filter by."""
+
+
+def parameters_of(fields: Fields) -> dict[str, Any]:
+    """The settings among the members of a request."""
+    found: dict[str, Any] = {}
+    for name in PARAMETERS.intersection(fields):
+        raw = fields[name]
+        if memoryview(raw).nbytes <= _MAX_PARAMETER_BYTES and (value := value_of(raw)) not in (None, {}, []):
+            found[name] = value
+    return dict(sorted(found.items()))
+
+
+def is_streamed(fields: Fields) -> bool:
+    """Whether a request asks for a stream."""
+    raw = fields.get("stream")
+    return raw is not None and bytes(raw) == b"true"
+
+
+def raw_text(raw: Raw) -> bytes:
+    """The text of a slice, fit to be spliced into other JSON."""
+    return clean(bytes(raw))
+
+
+def messages_input(messages: bytes, tools: Raw | None) -> bytes:
+    """The messages alone, or an object of messages and tools where there are tools."""
+    if tools is None or is_empty(tools):
+        return messages
+    return object_text({"messages": messages, "tools": raw_text(tools)})
+
+
+def word_of(raw: Raw | None) -> str | None:
+    """A string that says something: a model, an id, a reason."""
+    found = string_of(raw)
+    return found.strip() or None if found is not None else None
+
+
+def text_length(content: Any) -> int:
+    """Characters of text in a message's content: a string, or a list of parts with a `text` each."""
+    if isinstance(content, str):
+        return len(content)
+    if isinstance(content, list):
+        return sum(text_length(part) for part in content)
+    if isinstance(content, dict):
+        return text_length(content.get("text"))
+    return 0
+
+
+def prompt_text_length(raw: Raw | None) -> int | None:
+    """Characters of text in a prompt or an input: a string or a list of strings or of parts."""
+    if raw is None:
+        return None
+    return text_length(value_of(raw))
+
+
+def count_of(raw: Raw | None) -> int | None:
+    """How many items a list has."""
+    return None if raw is None else len(items_of(raw))
+
+
+def failure_of(fields: Fields) -> Failure | None:
+    """The error in an answer: OpenAI's `error` object or string, Kong's and others' bare `message`."""
+    if "error" in fields:
+        return failure_in(value_of(fields["error"]))
+    if "message" in fields and not fields.keys() - _ERROR_MEMBERS and (message := word_of(fields["message"])):
+        return Failure(message)
+    return None
+
+
+_ERROR_MEMBERS = frozenset(("message", "request_id", "code", "type", "param", "object", "status"))
+
+
+def failure_in(error: Any) -> Failure | None:
+    """The error in an `error` member."""
+    if isinstance(error, str) and error.strip():
+        return Failure(error.strip())
+    if isinstance(error, dict) and error:
+        message, kind, code = (_word(error.get(name)) for name in ("message", "type", "code"))
+        return Failure(message or kind or code or "error without a message", kind, code)
+    return None
+
+
+def _word(value: Any) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return value.strip() or None if isinstance(value, str) else None

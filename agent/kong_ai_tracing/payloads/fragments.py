@@ -1,0 +1,121 @@
+"""The fragments of one streamed message in, the message that the call would have given unstreamed out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from kong_ai_tracing.payloads.choices import GAP
+
+
+def joined_message(pieces: list[dict[str, Any]]) -> dict[str, Any]:
+    """One message from the fragments of one choice."""
+    message = _Message()
+    for piece in pieces:
+        if not piece:
+            message.add_text("content", GAP)
+            continue
+        delta = piece.get("delta") or piece.get("message")
+        if isinstance(delta, dict):
+            message.add(delta)
+        elif isinstance(text := piece.get("text"), str):
+            message.add_text("content", text)
+    return message.joined()
+
+
+class _Message:
+    def __init__(self) -> None:
+        self._role = "assistant"
+        self._texts: dict[str, list[str]] = {}
+        self._others: dict[str, Any] = {}
+        self._calls: dict[int, _ToolCall] = {}
+
+    def add_text(self, name: str, text: str) -> None:
+        self._texts.setdefault(name, []).append(text)
+
+    def add(self, delta: dict[str, Any]) -> None:
+        for name, value in delta.items():
+            if name == "role":
+                self._role = value if isinstance(value, str) and value else self._role
+            elif name == "tool_calls":
+                self._add_tool_calls(value)
+            elif isinstance(value, str):
+                self.add_text(name, value)
+            elif value is not None:
+                _merge({name: value}, self._others)
+
+    def _add_tool_calls(self, fragments: Any) -> None:
+        for fragment in fragments if isinstance(fragments, list) else ():
+            if isinstance(fragment, dict):
+                self._calls.setdefault(self._index_of(fragment), _ToolCall()).add(fragment)
+
+    def _index_of(self, fragment: dict[str, Any]) -> int:
+        """Which call a fragment belongs to. Some servers send no index: then a new id begins a new call."""
+        index = fragment.get("index")
+        if isinstance(index, int):
+            return index
+        last = max(self._calls, default=-1)
+        begins = last < 0 or fragment.get("id") not in (None, "", self._calls[last].id)
+        return last + 1 if begins else last
+
+    def joined(self) -> dict[str, Any]:
+        texts = {name: "".join(parts) for name, parts in self._texts.items()}
+        calls = [call.joined() for _, call in sorted(self._calls.items())]
+        content: Any = texts.pop("content", None)
+        if content is None:
+            content = self._others.pop("content", None)
+        if content == "" and (calls or "function_call" in self._others):
+            content = None
+        message: dict[str, Any] = {"role": self._role, "content": content, **self._others, **texts}
+        if calls:
+            message["tool_calls"] = calls
+        return message
+
+
+class _ToolCall:
+    """One tool call. Its arguments come in pieces, everything else once (or again and again the same)."""
+
+    def __init__(self) -> None:
+        self._head: dict[str, Any] = {}
+        self._arguments: list[str] = []
+
+    @property
+    def id(self) -> Any:
+        return self._head.get("id")
+
+    def add(self, fragment: dict[str, Any]) -> None:
+        for name, value in fragment.items():
+            if name == "function" and isinstance(value, dict):
+                self._add_function(value)
+            elif name != "index" and value is not None:
+                self._head.setdefault(name, value)
+
+    def _add_function(self, function: dict[str, Any]) -> None:
+        head = self._head.setdefault("function", {})
+        for name, value in function.items():
+            if name == "arguments" and isinstance(value, str):
+                self._arguments.append(value)
+            elif value is not None and isinstance(head, dict):
+                head.setdefault(name, value)
+
+    def joined(self) -> dict[str, Any]:
+        function = self._head.get("function")
+        if self._arguments and isinstance(function, dict):
+            function["arguments"] = "".join(self._arguments)
+        return self._head
+
+
+_SENT_ONCE = frozenset(("id", "type", "name"))
+
+
+def _merge(fragment: dict[str, Any], known: dict[str, Any]) -> None:
+    """What has no form of its own: texts are joined, lists extended, objects merged, the rest replaced."""
+    for name, value in fragment.items():
+        present = known.get(name)
+        if isinstance(value, dict) and isinstance(present, dict):
+            _merge(value, present)
+        elif isinstance(value, list) and isinstance(present, list):
+            present.extend(value)
+        elif isinstance(value, str) and isinstance(present, str):
+            known[name] = present if name in _SENT_ONCE else present + value
+        elif value is not None:
+            known[name] = value

@@ -1,0 +1,51 @@
+"""A body looked at once: the members of its object, its events, or neither when it is bare text."""
+
+from __future__ import annotations
+
+from kong_ai_tracing.bodies import Body
+from kong_ai_tracing.eventstreams import Event, EventStream, events_of, is_event_stream, lines_of
+from kong_ai_tracing.jsontext import Fields, completed, fields_of, value_of
+
+
+class Sketch:
+    """One body as its readers need it. `cut` says that its object had to be closed to be read."""
+
+    __slots__ = ("body", "cut", "fields", "stream")
+
+    def __init__(self, body: Body) -> None:
+        self.body = body
+        self.fields: Fields | None = None
+        self.stream: EventStream | None = None
+        self.cut = False
+        if body.text is not None:
+            self._look(body.text, body.tail)
+
+    def _look(self, text: str, tail: str | None) -> None:
+        if tail is None:
+            self.fields = fields_of(text)
+        if self.fields is not None:
+            return
+        if is_event_stream(text):
+            stream = events_of(text, tail)
+            self.stream = stream if stream.events or stream.done else None
+        else:
+            self._look_closer(text.lstrip(), tail)
+
+    def _look_closer(self, text: str, tail: str | None) -> None:
+        if text.startswith("["):
+            self.stream = _events_of_list(text)
+        elif text.startswith("{"):
+            if fields_of(text.partition("\n")[0]) is not None:
+                self.stream = lines_of(text, tail)
+            elif closed := completed(text):
+                self.cut = True
+                self.fields = fields_of(closed)
+
+
+def _events_of_list(text: str) -> EventStream | None:
+    """A list of objects: some servers stream one, and one answers with one."""
+    values = value_of(text)
+    if not isinstance(values, list):
+        return None
+    events = [Event(None, value) for value in values if isinstance(value, dict)]
+    return EventStream(events, done=True) if events else None

@@ -1,0 +1,115 @@
+"""Kong's `ai` object in, the LLM calls it tells of out, whatever Kong's generation.
+
+3.6 writes the call directly under `ai`, later versions under the name of the plugin (`ai-proxy`, `proxy`,
+`ai-proxy-advanced`). Each AI transformer adds a call of its own beside it. What other AI plugins write
+(sanitizer, compressor, MCP, A2A) is no LLM call and stays where it is.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Any
+
+from msgspec import Struct, field
+
+from kong_ai_tracing.bodies import NOT_LOGGED, Body
+from kong_ai_tracing.entries import table, text
+
+_NO_CALLS = frozenset(
+    (
+        "sanitizer",
+        "compressor",
+        "mcp",
+        "a2a",
+        "audit",
+        "cache",
+        "meta",
+        "usage",
+        "payload",
+        "ai-sanitizer",
+        "ai-prompt-compressor",
+    )
+)
+_CALL_MEMBERS = ("meta", "usage", "payload")
+
+
+class Place(IntEnum):
+    """When a call happened, seen from the request that was proxied."""
+
+    BEFORE = 0
+    PROXIED = 1
+    AFTER = 2
+
+
+_PLACES = {"ai-request-transformer": Place.BEFORE, "ai-response-transformer": Place.AFTER}
+
+
+class Section(Struct, frozen=True):
+    """One LLM call as Kong logged it. The default is a call of which Kong says nothing."""
+
+    namespace: str = ""
+    place: Place = Place.PROXIED
+    meta: dict[str, Any] = field(default_factory=dict)
+    usage: dict[str, Any] = field(default_factory=dict)
+    cache: dict[str, Any] = field(default_factory=dict)
+    request: Body = NOT_LOGGED
+    response: Body = NOT_LOGGED
+
+    @property
+    def cache_hit(self) -> bool:
+        """Whether the answer came out of the semantic cache, so that no model was called."""
+        return (text(self.cache.get("cache_status")) or "").lower() == "hit"
+
+    @property
+    def logs_bare_text(self) -> bool:
+        """Whether this generation of Kong logs a stream as its text alone: those before 3.9 do."""
+        return self.namespace != "proxy"
+
+
+def sections_of(ai: dict[str, Any]) -> list[Section]:
+    """The calls of one line in the order in which they happened."""
+    if not ai:
+        return []
+    shared_request = table(ai.get("payload")).get("request")
+    found = [
+        _section(name, value, shared_request)
+        for name, value in ai.items()
+        if name not in _NO_CALLS and isinstance(value, dict) and _is_call(value)
+    ]
+    if not any(section.place is Place.PROXIED for section in found) and _is_call_itself(ai, bool(found)):
+        found.append(_section("", ai, None))
+    return sorted(found, key=lambda section: (section.place, section.namespace))
+
+
+def _is_call(value: dict[str, Any]) -> bool:
+    return any(isinstance(value.get(member), dict) for member in _CALL_MEMBERS)
+
+
+def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:
+    """3.6 has no level for the plugin. A payload alone is a call there only if nothing else owns it."""
+    if isinstance(ai.get("meta"), dict) or isinstance(ai.get("usage"), dict):
+        return True
+    payload = table(ai.get("payload"))
+    return not has_others and not payload.keys().isdisjoint(("request", "response"))
+
+
+def _section(name: str, value: dict[str, Any], shared_request: Any) -> Section:
+    place = _PLACES.get(name, Place.PROXIED)
+    payload = table(value.get("payload"))
+    request = payload.get("request")
+    if request is None and place is Place.PROXIED:
+        # ai-proxy-advanced leaves the request one level higher.
+        request = shared_request
+    return Section(
+        name,
+        place,
+        table(value.get("meta")),
+        table(value.get("usage")),
+        table(value.get("cache")),
+        _body(request),
+        _body(payload.get("response")),
+    )
+
+
+def _body(payload: Any) -> Body:
+    return Body(payload) if isinstance(payload, str) and payload else NOT_LOGGED
