@@ -70,3 +70,116 @@ def marker_of(tail: bytes) -> Marker:
 
 
 EMPTY_MARKER = marker_of(b"")
+
+
+class LineCutter:
+    """Cuts the bytes of one file at a time into lines; all memory it needs is one buffer.
+
+    The reader fills `room()` and says with `cut()` how many bytes it got. Which lines come out does not
+    depend on how the bytes were divided. NUL bytes at the start of a line belong to no line: a file that
+    was truncated under a writer which does not append begins with a hole of them, of any size.
+    """
+
+    def __init__(self, *, chunk_bytes: int = 1 << 20, max_line_bytes: int = 16 << 20) -> None:
+        self._chunk_bytes = chunk_bytes
+        self._max_line_bytes = max_line_bytes
+        self._allocate(chunk_bytes)
+        self.start("", 0, 0)
+
+    def start(self, file: str, file_id: int, offset: int, skipped: int = 0) -> None:
+        """Turn to the line of `file` that begins at `offset`.
+
+        `skipped` is what `skipped` was when the same line was left: reading goes on at `position`.
+        """
+        self.file = file
+        self.file_id = file_id
+        self.skipped = skipped
+        """Bytes of the unfinished line that are not kept because it is too long; 0 for most lines."""
+        self._base = offset + skipped
+        self._filled = 0
+
+    @property
+    def offset(self) -> int:
+        """Where the unfinished line begins."""
+        return self._base - self.skipped
+
+    @property
+    def position(self) -> int:
+        """Where the next byte has to be read."""
+        return self._base + self._filled
+
+    def room(self) -> memoryview:
+        """The free part of the buffer, never empty."""
+        return self._view[self._filled :]
+
+    def cut(self, count: int) -> list[Line | OversizedLine]:
+        """The lines that `count` more bytes in `room()` completed, in order."""
+        file, file_id, base = self.file, self.file_id, self._base
+        buffer, view, longest = self._buffer, self._view, self._max_line_bytes
+        items: list[Line | OversizedLine] = []
+        start, search, end = 0, self._filled, self._filled + count
+        while (newline := buffer.find(b"\n", search, end)) >= 0:
+            if self.skipped or newline - start > longest or not buffer[start]:
+                items.append(self._unusual(start, newline))
+            else:
+                items.append(Line(file, file_id, base + start, bytes(view[start:newline])))
+            start = search = newline + 1
+        self._keep(start, end)
+        return items
+
+    def unfinished(self) -> bytes:
+        """What there is of the line that waits for its end."""
+        return bytes(self._view[: self._filled])
+
+    def finish(self) -> list[Line | OversizedLine]:
+        """The last line of a file that nobody will end any more, as if a newline followed."""
+        if not self._filled:
+            return []
+        self._buffer[self._filled] = 0x0A
+        return self.cut(1)
+
+    def _unusual(self, start: int, newline: int) -> Line | OversizedLine:
+        """A line that is too long, or that has NUL bytes before it."""
+        if not self.skipped:
+            start = self._after_nuls(start, newline)
+            if newline - start <= self._max_line_bytes:
+                return Line(self.file, self.file_id, self._base + start, bytes(self._view[start:newline]))
+        first = self._base + start - self.skipped
+        tail = bytes(self._view[max(start, newline + 1 - MARKER_BYTES) : newline + 1])
+        length = self._base + newline + 1 - first
+        self.skipped = 0
+        return OversizedLine(Origin(self.file, self.file_id, first, length), tail)
+
+    def _keep(self, start: int, end: int) -> None:
+        """Move the unfinished line to the front; of one that is too long only what the marker needs."""
+        if not self.skipped and start < end and not self._view[start]:
+            start = self._after_nuls(start, end)
+        rest = end - start
+        if self.skipped + rest > self._max_line_bytes and rest > MARKER_BYTES:
+            self.skipped += rest - MARKER_BYTES
+            start, rest = end - MARKER_BYTES, MARKER_BYTES
+        if start:
+            self._view[:rest] = self._view[start:end]
+        self._base += start
+        self._filled = rest
+        self._fit()
+
+    def _after_nuls(self, start: int, end: int) -> int:
+        return end - len(bytes(self._view[start:end]).lstrip(b"\0"))
+
+    def _fit(self) -> None:
+        """Make room for more of a long line; give the memory back when the line has gone."""
+        size = wanted = len(self._buffer)
+        if self._filled * 2 > size:
+            wanted = min(2 * size, max(self._max_line_bytes, MARKER_BYTES) + self._chunk_bytes)
+        elif self._filled * 2 <= self._chunk_bytes:
+            wanted = self._chunk_bytes
+        if wanted != size:
+            rest = bytes(self._view[: self._filled])
+            self._allocate(wanted)
+            self._view[: len(rest)] = rest
+
+    def _allocate(self, size: int) -> None:
+        # A new buffer, not a resized one: a bytearray cannot change its size while a view is on it.
+        self._buffer = bytearray(size)
+        self._view = memoryview(self._buffer)
