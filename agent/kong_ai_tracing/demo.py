@@ -61,7 +61,8 @@ class _Demo:
         )
         self._console.print(
             "A make-believe Kong now writes its log; kong-ai-tracing tails it with this configuration:\n\n"
-            f"{self._indented(self._config.read_text())}\n"
+            f"{self._indented(self._config.read_text())}",
+            end="",
         )
         with self._daemon() as daemon:
             for scene in self._write():
@@ -151,7 +152,8 @@ class _Demo:
             f"\n{len(self._scenes)} lines written, one rotation. {self._calls()} AI calls became "
             f"{len(self._traces)} traces, {errors} of them with an error; {web} lines of other traffic were "
             "left alone.\n\n"
-            "What to do next:"
+            "What to do next:",
+            soft_wrap=True,
         )
         program = _program()
         for arguments, purpose in (

@@ -147,7 +147,7 @@ def _agent_turn(gateway: Gateway) -> Iterator[Scene]:
         "content": '{"status":"out for delivery","stop":4}',
     }
     reply: Message = {"role": "assistant", "content": "It is out for delivery: four more stops before yours."}
-    for messages, answer, duration_ms in ((question, wish, 720), ([*question, wish, found], reply, 890)):
+    for messages, answer, duration_ms in ((question, wish, 460), ([*question, wish, found], reply, 480)):
         body = {"model": _LARGE[0], "messages": messages, "tools": [_LOOKUP], "temperature": 0}
         call = Call(
             route=AGENT,

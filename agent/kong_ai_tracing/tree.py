@@ -182,9 +182,10 @@ def _tokens(usage: dict[str, float], ascii_only: bool) -> str:
     """`25 → 12 tokens`: the buckets of either side are disjoint, so they add up."""
     asked = sum(value for name, value in usage.items() if name.startswith("input"))
     answered = sum(value for name, value in usage.items() if name.startswith("output"))
-    if asked or answered:
+    if answered:
         return f"{asked:,} {'->' if ascii_only else '→'} {answered:,} tokens"
-    return f"{usage['total']:,} tokens" if usage.get("total") else ""
+    total = usage.get("total") or asked
+    return f"{total:,} tokens" if total else ""
 
 
 def _cost(costs: dict[str, float]) -> str:
@@ -196,9 +197,12 @@ def _cost(costs: dict[str, float]) -> str:
 
 def _retries(metadata: dict[str, Any]) -> str:
     tries = metadata.get("tries")
-    if not isinstance(tries, list) or len(tries) < 2:
+    if not isinstance(tries, list) or not tries:
         return ""
-    told = [f"{each.get('ip', '?')}:{each.get('port', '?')} {each.get('code', '')}".strip() for each in tries]
+    told = [
+        f"{each.get('ip', '?')}:{each.get('port', '?')} {each.get('code') or each.get('state') or ''}".rstrip()
+        for each in tries
+    ]
     return f"{len(tries)}: " + ", ".join(told)
 
 
