@@ -31,7 +31,7 @@ def test_the_demo_shows_every_call_as_part_of_a_trace(elsewhere, capfd, monkeypa
         "lookup_order",
         "Lines fall",
         "CUDA",
-        "rate",
+        "Rate limit",
         "bge-m3",
     ):
         assert word in printed, word

@@ -199,10 +199,10 @@ def _retries(metadata: dict[str, Any]) -> str:
     tries = metadata.get("tries")
     if not isinstance(tries, list) or not tries:
         return ""
-    told = [
-        f"{each.get('ip', '?')}:{each.get('port', '?')} {each.get('code') or each.get('state') or ''}".rstrip()
-        for each in tries
-    ]
+    told = []
+    for each in tries:
+        ended = each.get("code") or each.get("state") or ""
+        told.append(f"{each.get('ip', '?')}:{each.get('port', '?')} {ended}".rstrip())
     return f"{len(tries)}: " + ", ".join(told)
 
 
