@@ -48,6 +48,10 @@ class OversizedLine(Struct, frozen=True):
     origin: Origin
     tail: bytes
 
+    @property
+    def file_id(self) -> int:
+        return self.origin.file_id
+
 
 class SetAside(Struct, frozen=True):
     """Bytes that will not be delivered, by reference, and the reason. Never holds their content."""

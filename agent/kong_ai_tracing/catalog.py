@@ -1,0 +1,263 @@
+"""Which files there are, and which of them is which: from listings and descriptors to streams.
+
+Nothing is concluded from what could not be seen: an unreadable directory or a lack of descriptors deletes
+nothing and forgets nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+from msgspec import Struct
+
+from kong_ai_tracing.copies import Copy, Heads, common_length
+from kong_ai_tracing.identity import (
+    FileRecord,
+    Seen,
+    generation_of,
+    line_start,
+    open_to_read,
+    recognise,
+    see,
+    stamp_of,
+)
+from kong_ai_tracing.notices import Notice
+from kong_ai_tracing.patterns import Candidate, Patterns
+from kong_ai_tracing.settling import Sight, settle
+from kong_ai_tracing.streams import Stream, known_stream
+from kong_ai_tracing.streamtable import Key, StreamTable
+
+
+class ScanResult(Struct):
+    """What one look at the directories changed."""
+
+    notices: list[Notice]
+    records: list[FileRecord]
+    """Files that are new or have another identity or name, to be stored with the next commit."""
+    retired: list[int]
+    """Streams that will give no more lines: their records may go when their lines have ended."""
+    vanishing: list[int]
+    """Deleted files that exist only because they are held open."""
+
+
+class Catalog:
+    """Finds the files and keeps the table of streams up to date. One scan at a time."""
+
+    def __init__(self, table: StreamTable, patterns: Patterns, *, start_at_end: bool) -> None:
+        self._table = table
+        self._patterns = patterns
+        self._start_at_end = start_at_end
+        self._sight = Sight()
+        self._heads: Heads[Stream] = Heads(())
+        self._lost_heads: Heads[FileRecord] = Heads(())
+        self._names: dict[str, tuple[int, Key]] = {}
+        """Path → the inode number in its directory entry, and the file it led to when it was opened."""
+        self._empty: dict[str, int] = {}
+        """New files without a byte, with that number: who they are cannot be said yet."""
+        self._from_the_end: set[str] = set()
+        """Files that were there before us and of which only new lines are wanted."""
+
+    def scan(self) -> ScanResult:
+        """Look at the directories and at every open file."""
+        table = self._table
+        table.scan_number += 1
+        for stream in list(table.streams.values()):
+            table.look(stream)
+        unseen = [candidate for candidate in self._look() if not self._is_seen(candidate)]
+        # Older generations first, so that they get the smaller numbers and are read first.
+        unseen.sort(key=lambda one: (one.kind == "live", _stamp(one.path)[1], one.path))
+        # All known files before all others: only what none of them is can be a copy of one.
+        unknown = [candidate for candidate in unseen if not self._handle(candidate, adopt=False)]
+        if unknown:
+            self._lost_heads, self._heads = Heads(table.missing.values()), Heads(table.streams.values())
+        for candidate in unknown:
+            self._handle(candidate, adopt=True)
+        settle(table, self._sight, self._patterns.covers)
+        return ScanResult(
+            notices=table.notices.take(),
+            records=table.take_records(),
+            retired=table.take_retired(),
+            vanishing=[stream.file_id for stream in table.streams.values() if stream.links == 0],
+        )
+
+    def _look(self) -> list[Candidate]:
+        """The names that are worth a look now."""
+        self._sight = Sight()
+        listing = self._patterns.look(self._numbers_wanted())
+        self._sight.directories = listing.directories
+        candidates = listing.candidates
+        for path, candidate in candidates.items():
+            if candidate.first_look and (candidate.kind == "sibling" or self._start_at_end):
+                self._from_the_end.add(path)
+        self._names = {path: name for path, name in self._names.items() if path in candidates}
+        self._empty = {path: number for path, number in self._empty.items() if path in candidates}
+        return list(candidates.values())
+
+    def _numbers_wanted(self) -> set[int]:
+        """Inode numbers that are worth opening under whatever name they appear."""
+        records = self._table.missing.values()
+        numbers = {record.inode for record in records if self._patterns.covers(record.path)}
+        numbers.update(stream.inode for stream in self._table.streams.values() if not stream.is_open)
+        return numbers
+
+    def _is_seen(self, candidate: Candidate) -> bool:
+        """Can the directory entry alone say that there is nothing new under this name?
+
+        An open descriptor keeps its inode number from being given away, so the same number under the same
+        name is the same file. A closed one is opened as soon as anything about it has changed.
+        """
+        path = candidate.path
+        number, key = self._names.get(path, (-1, (0, 0)))
+        if number != candidate.number:
+            return self._empty.get(path) == candidate.number and _stamp(path)[0] == 0
+        stream = self._table.by_key.get(key)
+        if stream is not None:
+            seen = stream.is_open or _stamp(path) == stream.stamp
+        else:
+            seen = key in self._table.copies
+        if seen:
+            self._note_name(candidate, key)
+        return seen
+
+    def _handle(self, candidate: Candidate, *, adopt: bool) -> bool:
+        """Open a name and do what is to be done; False when the file is unknown and not to be adopted."""
+        fd = self._open(candidate.path)
+        if fd is None:
+            return True
+        kept = False
+        try:
+            seen = see(fd, generation_of(fd), os.fstat(fd))
+            known, kept = self._find(candidate, fd, seen)
+            if not known and adopt:
+                kept = self._adopt(candidate, fd, seen)
+            if known or kept:
+                self._note_name(candidate, seen.key)
+            return known or adopt
+        except OSError as error:
+            self._tell_unreadable(candidate.path, error)
+            return True
+        finally:
+            if not kept:
+                os.close(fd)
+
+    def _find(self, candidate: Candidate, fd: int, seen: Seen) -> tuple[bool, bool]:
+        """Is the file known by its inode? And is the descriptor needed?"""
+        table = self._table
+        stream = table.by_key.get(seen.key)
+        if seen.key in table.copies or (stream is not None and stream.is_open):
+            return True, False
+        if stream is None:
+            record = self._record_of(fd, seen)
+            if record is None:
+                return False, False
+            stream = known_stream(record, candidate.family)
+        outcome = recognise(stream, seen, fd, stream.read_to)
+        if outcome == "other":
+            # The number of a deleted file was given to a new one.
+            table.retire(stream)
+            return False, False
+        stream.attach(fd, seen, candidate.path)
+        if outcome != "same":
+            stream.broken = outcome
+        table.enter(stream)
+        return True, True
+
+    def _record_of(self, fd: int, seen: Seen) -> FileRecord | None:
+        """The newest record of this inode that holds, else the newest of which the file may be a rest."""
+        best = None
+        for record in sorted(self._table.missing.values(), key=lambda record: -record.file_id):
+            if (record.device, record.inode) == seen.key:
+                outcome = recognise(record, seen, fd)
+                if outcome == "same":
+                    return record
+                if outcome != "other" and best is None:
+                    best = record
+        return best
+
+    def _adopt(self, candidate: Candidate, fd: int, seen: Seen) -> bool:
+        """A file that no inode is known of: moved here, a copy of a stream, or new. True if it is kept."""
+        table, path = self._table, candidate.path
+        if not seen.size:
+            self._empty[path] = candidate.number
+            self._from_the_end.discard(path)
+            return False
+        self._empty.pop(path, None)
+        if (record := self._moved_record(fd, seen)) is not None:
+            stream = known_stream(record, candidate.family)
+            stream.attach(fd, seen, path)
+            table.enter(stream)
+            self._heads.add(stream)
+        elif (found := self._original_of(fd, seen)) is not None:
+            original, common = found
+            table.copies[seen.key] = Copy(fd, path, seen, original, common)
+        elif candidate.kind == "known":
+            return False
+        else:
+            start = line_start(fd, seen.size) if path in self._from_the_end else 0
+            self._heads.add(table.start(fd, seen, path, candidate.family, start))
+        self._from_the_end.discard(path)
+        return True
+
+    def _moved_record(self, fd: int, seen: Seen) -> FileRecord | None:
+        """The record of a file that was last seen under another inode."""
+        for record in self._lost_heads.find(seen.head):
+            if record.file_id in self._table.missing and recognise(record, seen, fd) == "moved":
+                return record
+        return None
+
+    def _original_of(self, fd: int, seen: Seen) -> tuple[Stream, int] | None:
+        """The stream whose content a file holds, and how much of it."""
+        for stream in self._heads.find(seen.head):
+            common = common_length(stream, fd, seen)
+            if common is not None:
+                return stream, common
+        return None
+
+    def _note_name(self, candidate: Candidate, key: Key) -> None:
+        self._names[candidate.path] = candidate.number, key
+        self._sight.names.setdefault(key, []).append(candidate.path)
+
+    def _open(self, path: str) -> int | None:
+        """A descriptor, or None and a word to the operator where he can help."""
+        if not self._table.take_room():
+            self._tell_no_descriptors(path)
+            return None
+        try:
+            fd = open_to_read(path)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE):
+                self._tell_no_descriptors(path)
+            else:
+                self._tell_unreadable(path, error)
+            return None
+        self._table.notices.over("unreadable", path)
+        return fd
+
+    def _tell_unreadable(self, path: str, error: OSError) -> None:
+        self._sight.complete = False
+        self._table.notices.tell_once(
+            "unreadable",
+            path,
+            f"cannot be opened ({error.strerror}); it is tried again with every scan. Give the daemon's "
+            "user read permission on it",
+        )
+
+    def _tell_no_descriptors(self, path: str) -> None:
+        self._sight.complete = False
+        self._table.notices.tell_once(
+            "descriptors",
+            os.path.split(path)[0],
+            "too many files are open to open all that match; they are opened one after the other. Raise "
+            "LimitNOFILE, or narrow log_paths",
+        )
+
+
+def _stamp(path: str) -> tuple[int, int, int, int]:
+    try:
+        return stamp_of(Path(path).stat())
+    except OSError:
+        return -1, 0, 0, 0

@@ -1,0 +1,270 @@
+"""The log files of a host in, their complete lines out, whatever rotation does to the files.
+
+`scan` finds out which files there are; `read` gives the next lines of one of them. What it promises: a
+line of a file that can be read is given once, in the order of its file; a renamed or deleted file is read
+to its end; nothing of a file that was cut or written anew is taken for a part of what was there before.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from typing import Literal, TypeVar
+
+import aiofiles
+from aiofiles.threadpool.binary import AsyncFileIO
+from msgspec import Struct
+
+from kong_ai_tracing.catalog import Catalog, ScanResult
+from kong_ai_tracing.identity import (
+    FileRecord,
+    Position,
+    generation_of,
+    open_to_read,
+    recognise,
+    see,
+)
+from kong_ai_tracing.lines import EMPTY_MARKER, Line, LineCutter, Origin, OversizedLine, marker_of
+from kong_ai_tracing.notices import Notice, Notices
+from kong_ai_tracing.patterns import Patterns
+from kong_ai_tracing.streams import Stream
+from kong_ai_tracing.streamtable import StreamTable
+
+__all__ = ["Chunk", "FileRecord", "FileStatus", "LogFiles", "Notice", "Position", "ScanResult"]
+
+_CHUNKS_BETWEEN_POLLS = 16
+"""While files are read, the others are asked for new bytes after so many chunks."""
+
+T = TypeVar("T")
+
+
+class Chunk(Struct):
+    """Consecutive complete lines of one file, at least one."""
+
+    file_id: int
+    items: list[Line | OversizedLine]
+
+
+class FileStatus(Struct, frozen=True):
+    """How far one file has been read."""
+
+    path: str
+    file_id: int
+    offset: int
+    size: int
+
+
+class LogFiles:
+    """Follows the files that glob patterns match. One task reads; another may ask `files` meanwhile."""
+
+    def __init__(
+        self,
+        patterns: Sequence[str],
+        records: Iterable[FileRecord] = (),
+        *,
+        start_at: Literal["beginning", "end"] = "beginning",
+        chunk_bytes: int = 1 << 20,
+        max_line_bytes: int = 16 << 20,
+        exclude: Iterable[str | os.PathLike[str]] = (),
+        max_open_files: int | None = None,
+    ) -> None:
+        """`records` are those that earlier scans gave, with the offsets of the lines that are done.
+
+        `start_at` applies to files that were there before the first scan that knew nothing of them.
+        """
+        records = list(records)
+        notices = Notices()
+        paths = [record.path for record in records]
+        self._patterns = Patterns(patterns, notices, exclude=exclude, known_paths=paths)
+        self._table = StreamTable(records, notices, max_open_files or _open_files_limit())
+        self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
+        self._cutter = LineCutter(chunk_bytes=chunk_bytes, max_line_bytes=max_line_bytes)
+        self._handles: dict[int, AsyncFileIO] = {}
+        self._turns: deque[_Turn] = deque()
+        self._chunks_since_poll = 0
+        self._lock = asyncio.Lock()
+        self._early: ScanResult | None = None
+
+    def directories(self) -> set[str]:
+        """The directories in which files are looked for."""
+        return self._patterns.directories()
+
+    def files(self) -> list[FileStatus]:
+        """How far each file has been read."""
+        return [
+            FileStatus(stream.path, stream.file_id, stream.offset, stream.size)
+            for stream in list(self._table.streams.values())
+        ]
+
+    async def scan(self) -> ScanResult:
+        """Find new, renamed, cut and deleted files. Its records must be stored before their positions."""
+        async with self._lock:
+            result = await _to_its_end(asyncio.to_thread(self._catalog.scan))
+            early, self._early = self._early, None
+            return result if early is None else _joined(early, result)
+
+    async def read(self) -> Chunk | None:
+        """The next lines of one file; None when no file has a complete unread line."""
+        async with self._lock:
+            poll = not self._turns or self._chunks_since_poll >= _CHUNKS_BETWEEN_POLLS
+            if poll:
+                self._poll()
+            chunk = await self._take_turns()
+            if chunk is None and not poll:
+                self._poll()
+                chunk = await self._take_turns()
+            return chunk
+
+    async def reread(self, origin: Origin, record: FileRecord | None = None) -> Line | None:
+        """One earlier line again, for instance after a restart; None when it is gone or not what it was."""
+        async with self._lock:
+            if not self._table.scan_number:
+                # Files may have been renamed since the line was read.
+                self._early = await _to_its_end(asyncio.to_thread(self._catalog.scan))
+            return await _to_its_end(asyncio.to_thread(self._read_line, origin, record))
+
+    async def close(self) -> None:
+        async with self._lock:
+            self._handles.clear()
+            self._table.close()
+
+    # -- reading
+
+    def _poll(self) -> None:
+        """Ask every open file for new bytes; families take turns, in a family the oldest comes first."""
+        self._chunks_since_poll = 0
+        grown: dict[str, list[Stream]] = {}
+        for stream in self._table.streams.values():
+            if self._table.look(stream):
+                grown.setdefault(stream.family, []).append(stream)
+        waiting = [turn.family for turn in self._turns if turn.family in grown]
+        self._turns = deque(_turn_of(family, grown[family]) for family in dict.fromkeys([*waiting, *grown]))
+
+    async def _take_turns(self) -> Chunk | None:
+        """The next lines of whose turn it is; None when all turns are over."""
+        while self._turns:
+            turn = self._turns.popleft()
+            stream, goal = turn.streams[0]
+            items = await self._read_some(stream, goal)
+            if items is None or stream.read_to >= goal:
+                turn.streams.popleft()
+            if turn.streams:
+                self._turns.append(turn)
+            if items:
+                self._chunks_since_poll += 1
+                return Chunk(stream.file_id, items)
+        return None
+
+    async def _read_some(self, stream: Stream, goal: int) -> list[Line | OversizedLine] | None:
+        """Read on until there is a line or the goal is reached; None when the stream cannot be read on."""
+        cutter = self._cutter
+        items: list[Line | OversizedLine] = []
+        while not items and stream.read_to < goal and stream.unread:
+            try:
+                count = await self._fill(stream)
+                # Looked at after the read, not before: so nothing that was written anew can slip in.
+                intact = stream.examine(os.fstat(stream.fd), cutter.position + count)
+            except OSError as error:
+                self._table.lose_descriptor(stream, error)
+                return None
+            if not intact or not count:
+                return None
+            items = cutter.cut(count)
+            if stream.final and cutter.position >= stream.size:
+                items += cutter.finish()
+            self._note_progress(stream, items)
+        return items if items or stream.read_to >= goal else None
+
+    async def _fill(self, stream: Stream) -> int:
+        """Read the stream's next bytes into the cutter; gives their number."""
+        cutter = self._cutter
+        held = cutter.file, cutter.file_id, cutter.offset, cutter.position
+        if held != (stream.path, stream.file_id, stream.offset, stream.read_to):
+            cutter.start(stream.path, stream.file_id, stream.offset, stream.skipped)
+        handle = self._handles.get(stream.fd)
+        if handle is None:
+            # The stream owns the descriptor; the handle is only a way to read from that number.
+            handle = await aiofiles.open(stream.fd, "rb", buffering=0, closefd=False)
+            self._handles[stream.fd] = handle
+        os.lseek(stream.fd, cutter.position, os.SEEK_SET)
+        # None would mean that a read had to wait, which no regular file makes it do.
+        return await _to_its_end(handle.readinto(cutter.room())) or 0
+
+    def _note_progress(self, stream: Stream, items: list[Line | OversizedLine]) -> None:
+        cutter = self._cutter
+        if cutter.offset != stream.offset:
+            last = items[-1] if items else None
+            ends_here = last is not None and last.origin.offset + last.origin.length == cutter.offset
+            # Skipped NUL bytes end no line: such an offset is as good as a beginning.
+            stream.marker = marker_of(last.tail) if last is not None and ends_here else EMPTY_MARKER
+        stream.offset, stream.read_to, stream.skipped = cutter.offset, cutter.position, cutter.skipped
+        if stream.final and stream.offset > stream.size:
+            stream.rewind(stream.size)
+        self._table.note_growth(stream)
+
+    def _read_line(self, origin: Origin, record: FileRecord | None) -> Line | None:
+        stream = self._table.streams.get(origin.file_id)
+        known = stream if stream is not None else record
+        if known is None:
+            return None
+        try:
+            fd = os.dup(stream.fd) if stream is not None and stream.is_open else open_to_read(known.path)
+        except OSError:
+            return None
+        try:
+            seen = see(fd, generation_of(fd), os.fstat(fd))
+            if recognise(known, seen, fd) not in ("same", "moved"):
+                return None
+            data = os.pread(fd, origin.length, origin.offset)
+        except OSError:
+            return None
+        finally:
+            os.close(fd)
+        if len(data) != origin.length or data.find(b"\n") != origin.length - 1:
+            return None
+        return Line(origin.file, origin.file_id, origin.offset, data[:-1])
+
+
+class _Turn(Struct):
+    """The streams of one family that have unread bytes, oldest first, each with the size it is read to.
+
+    The goal is fixed when the turn begins, so that an old generation that still grows cannot keep a
+    younger one waiting for ever.
+    """
+
+    family: str
+    streams: deque[tuple[Stream, int]]
+
+
+def _turn_of(family: str, streams: list[Stream]) -> _Turn:
+    streams.sort(key=lambda stream: stream.file_id)
+    return _Turn(family, deque((stream, stream.size) for stream in streams))
+
+
+def _open_files_limit() -> int:
+    """Half of what the process may open: the other half is for everything else it does."""
+    soft_limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(8, soft_limit // 2) if soft_limit != resource.RLIM_INFINITY else 1 << 16
+
+
+def _joined(first: ScanResult, second: ScanResult) -> ScanResult:
+    records = {record.file_id: record for record in first.records + second.records}
+    return ScanResult(
+        first.notices + second.notices,
+        list(records.values()),
+        first.retired + second.retired,
+        second.vanishing,
+    )
+
+
+async def _to_its_end(work: Awaitable[T]) -> T:
+    """Wait for work in a thread even when cancelled: it still writes to what we would go on to use."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await asyncio.wait({future})
+        raise

@@ -1,0 +1,178 @@
+"""What became of the files: cut, copied, deleted, gone. Decided after all of them have been looked at.
+
+The order matters. A file that was cut is settled first, because a waiting copy of it may take over; what
+is still there of the copies then says whether they go on waiting; only then are names and ends settled.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Container
+
+from kong_ai_tracing.copies import Copy, common_length
+from kong_ai_tracing.identity import generation_of, line_start, see
+from kong_ai_tracing.streams import CLOSED, Stream
+from kong_ai_tracing.streamtable import Key, StreamTable
+
+QUIET_SCANS_BEFORE_RETIRING = 2
+"""A deleted file is let go when so many scans in a row found nothing new in it, a closed one when so many
+did not find it: a directory that is being renamed in may fail to list a file that is there."""
+SCANS_BEFORE_FORGETTING = 1000
+"""A file of an earlier run that did not turn up for so long will not turn up any more."""
+
+
+class Sight(Container[str]):
+    """What one scan could see: names by file, and the directories that could be listed."""
+
+    def __init__(self) -> None:
+        self.names: dict[Key, list[str]] = {}
+        self.directories: set[str] = set()
+        self.complete = True
+        """False when a name could not be opened: then nothing may be concluded from not seeing a file."""
+
+    def __contains__(self, path: object) -> bool:
+        """Would a file with this path have been seen?"""
+        return self.complete and os.path.split(str(path))[0] in self.directories
+
+
+def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> None:
+    """Bring the table up to date with what a scan saw. `covers`: does a pattern ask for this path?"""
+    for stream in list(table.streams.values()):
+        if stream.broken is not None:
+            _guarded(table, stream, _settle_broken)
+    for copy in list(table.copies.values()):
+        _settle_copy(table, copy, sight)
+    for stream in list(table.streams.values()):
+        _settle_name(table, stream, sight)
+        if stream.is_open and stream.links == 0:
+            _settle_deleted(table, stream)
+        elif not stream.is_open:
+            _settle_closed(table, stream, sight)
+    for record in list(table.missing.values()):
+        if (record.device, record.inode) in table.by_key:
+            _tell_gone(table, record.path, record.offset)
+            table.retire_record(record)
+        elif covers(record.path) and record.path in sight:
+            _tell_gone(table, record.path, record.offset)
+            if table.scan_number > SCANS_BEFORE_FORGETTING:
+                table.retire_record(record)
+
+
+def _guarded(table: StreamTable, stream: Stream, step: Callable[[StreamTable, Stream], None]) -> None:
+    try:
+        step(table, stream)
+    except OSError as error:
+        table.lose_descriptor(stream, error)
+
+
+def _settle_broken(table: StreamTable, stream: Stream) -> None:
+    """A cut file begins a new stream; the old one goes on in a copy of its content, if there is one."""
+    fd, path, reason = stream.fd, stream.path, stream.broken
+    seen = see(fd, generation_of(fd), os.fstat(fd))
+    copy = next((copy for copy in table.copies.values() if copy.original is stream), None)
+    known_size, start = stream.size, min(seen.size, stream.offset) if reason == "shortened" else 0
+    del table.by_key[stream.key]
+    stream.fd = CLOSED
+    if copy is not None:
+        kept = max(stream.offset, copy.size)
+        _move_into(table, stream, copy)
+    else:
+        kept = stream.offset
+        table.retire(stream)
+    table.start(fd, seen, path, stream.family, start)
+    lost = max(0, known_size - kept)
+    if copy is None or lost:
+        table.notices.tell(
+            "truncated",
+            path,
+            f"the file was {reason}; reading on at byte {start}. "
+            + (
+                f"At least {lost} bytes were never read and are lost: rotate by rename, not by copytruncate"
+                if lost
+                else "Nothing that was seen before is lost"
+            ),
+            lost,
+        )
+
+
+def _move_into(table: StreamTable, stream: Stream, copy: Copy) -> None:
+    """The stream goes on in a copy of its content, at the same offset as far as that was copied."""
+    del table.copies[copy.seen.key]
+    table.by_key.pop(stream.key, None)
+    stream.attach(copy.fd, copy.seen, copy.path)
+    stream.rewind(stream.offset if copy.size >= stream.offset else line_start(copy.fd, copy.size))
+    stream.size = copy.size
+    table.enter(stream)
+
+
+def _settle_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
+    """A copy waits while its original can be read, follows it when that has ended, or shows to be more."""
+    original = copy.original
+    try:
+        copy.seen = see(copy.fd, copy.seen.generation, os.fstat(copy.fd))
+        there = original.file_id in table.streams
+        common = common_length(original, copy.fd, copy.seen) if there else None
+    except OSError:
+        # It is found again by its name, and compared again.
+        del table.copies[copy.seen.key]
+        copy.close()
+        return
+    if common is not None:
+        copy.common = common
+    copy.path = sight.names.get(copy.seen.key, [copy.path])[0]
+    ending = there and original.is_open and original.links == 0
+    if copy.seen.links == 0:
+        del table.copies[copy.seen.key]
+        copy.close()
+    elif ending and original.unread:
+        pass
+    elif ending and common is not None:
+        _move_into(table, original, copy)
+    elif common is None or copy.size > copy.common:
+        del table.copies[copy.seen.key]
+        start = line_start(copy.fd, copy.common)
+        table.start(copy.fd, copy.seen, copy.path, original.family, start)
+
+
+def _settle_name(table: StreamTable, stream: Stream, sight: Sight) -> None:
+    names = sight.names.get(stream.key)
+    if names and stream.path not in names:
+        stream.path, stream.changed = names[0], True
+    if stream.binary:
+        table.notices.tell_once(
+            "binary", stream.path, "is compressed or an archive, not a log; it is ignored. Narrow log_paths"
+        )
+
+
+def _settle_deleted(table: StreamTable, stream: Stream) -> None:
+    """Let a deleted file go when it was read to its end and nobody writes to it any more."""
+    if stream.unread:
+        return
+    stream.quiet_scans += 1
+    if stream.quiet_scans < QUIET_SCANS_BEFORE_RETIRING:
+        return
+    if stream.offset < stream.size and not stream.binary:
+        # Nobody will end the last line any more: it is read once again, and given out as it is.
+        stream.final = True
+        stream.rewind(stream.offset)
+    else:
+        table.retire(stream)
+
+
+def _settle_closed(table: StreamTable, stream: Stream, sight: Sight) -> None:
+    """A closed file had been read to its end; when it has no name any more, it was deleted."""
+    if stream.key in sight.names or stream.path not in sight:
+        stream.quiet_scans = 0
+        return
+    stream.quiet_scans += 1
+    if stream.quiet_scans >= QUIET_SCANS_BEFORE_RETIRING:
+        table.retire(stream)
+
+
+def _tell_gone(table: StreamTable, path: str, offset: int) -> None:
+    table.notices.tell_once(
+        "gone",
+        path,
+        f"the file that was read up to byte {offset} cannot be found any more; anything written behind that "
+        "is lost. Keep rotated files for longer than the daemon may be stopped",
+    )

@@ -1,0 +1,189 @@
+"""One stream is one file's bytes from one truncation to the next, under whatever name.
+
+A stream owns its descriptor. It notices from that descriptor alone whether the file has grown, was cut or
+was written anew; what follows from that for the other files is decided in `settling`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from msgspec import Struct
+
+from kong_ai_tracing.identity import (
+    HEAD_BYTES,
+    FileRecord,
+    Outcome,
+    Seen,
+    digest_of,
+    is_binary,
+    marker_at,
+    recognise,
+    see,
+    stamp_of,
+)
+from kong_ai_tracing.lines import EMPTY_MARKER, Marker
+
+CLOSED = -1
+NO_STAMP = (-1, 0, 0, 0)
+
+
+class Stream(Struct, eq=False, kw_only=True):
+    """What is known of one stream; everything but the first four fields changes as the file is read."""
+
+    file_id: int
+    family: str
+    started_offset: int
+    started_marker: Marker
+    path: str
+    device: int
+    inode: int
+    generation: int | None
+    head_length: int
+    head_digest: bytes
+    offset: int
+    """Where the next line begins."""
+    marker: Marker
+    read_to: int
+    """Up to where bytes were read: behind `offset` when a line is unfinished."""
+    skipped: int = 0
+    """Bytes of an unfinished line that is too long to be kept."""
+    fd: int = CLOSED
+    size: int = 0
+    """As far as the file is known to be this stream's content."""
+    links: int = 1
+    stamp: tuple[int, int, int, int] = NO_STAMP
+    broken: Outcome | None = None
+    """Why the descriptor no longer shows this stream's content."""
+    binary: bool = False
+    final: bool = False
+    """Nobody will write to it any more: the last line is given out without its newline."""
+    changed: bool = True
+    """Its record differs from the one that was last given out."""
+    quiet_scans: int = 0
+    """So many scans in a row brought nothing new, or did not find the file at all."""
+    grown_at_scan: int = 0
+
+    @property
+    def key(self) -> tuple[int, int]:
+        return self.device, self.inode
+
+    @property
+    def is_open(self) -> bool:
+        return self.fd != CLOSED
+
+    @property
+    def unread(self) -> bool:
+        return self.size > self.read_to and self.broken is None and not self.binary and self.is_open
+
+    @property
+    def idle(self) -> bool:
+        """May the descriptor be closed without losing anything?"""
+        at_end = self.size == self.read_to or self.binary
+        return self.is_open and at_end and self.links > 0 and self.broken is None
+
+    def record(self) -> FileRecord:
+        return FileRecord(
+            self.file_id,
+            self.path,
+            self.device,
+            self.inode,
+            self.generation,
+            self.head_length,
+            self.head_digest,
+            self.started_offset,
+            self.started_marker,
+        )
+
+    def look(self) -> bool:
+        """One fstat, and a closer look only when it differs. True when there is something to read.
+
+        Raises OSError when the descriptor is of no use any more.
+        """
+        if self.fd == CLOSED or self.broken is not None:
+            return False
+        if stamp_of(status := os.fstat(self.fd)) != self.stamp:
+            self.examine(status, self.read_to)
+        return self.unread
+
+    def examine(self, status: os.stat_result, read_to: int) -> bool:
+        """Is this still the content of which the bytes up to `read_to` are known?"""
+        seen = see(self.fd, self.generation, status)
+        outcome = recognise(self, seen, self.fd, read_to)
+        if outcome != "same":
+            self.broken = outcome
+            return False
+        self.stamp, self.size, self.links = seen.stamp, seen.size, seen.links
+        if self.head_length < HEAD_BYTES and len(seen.head) > self.head_length:
+            self.head_length, self.head_digest = len(seen.head), digest_of(seen.head)
+            self.binary = is_binary(seen.head)
+            self.changed = True
+        return True
+
+    def attach(self, fd: int, seen: Seen, path: str) -> None:
+        """Go on in the file that `fd` shows; a look must follow before anything is read."""
+        if self.is_open and self.fd != fd:
+            os.close(self.fd)
+        self.fd, self.path, self.generation = fd, path, seen.generation
+        self.device, self.inode = seen.key
+        self.links, self.stamp = seen.links, NO_STAMP
+        self.broken, self.final, self.quiet_scans = None, False, 0
+        self.changed = True
+
+    def rewind(self, offset: int) -> None:
+        """Let the next line begin at `offset`, and forget what was read behind it."""
+        if offset != self.offset:
+            self.offset, self.marker = offset, marker_at(self.fd, offset)
+        self.read_to, self.skipped = offset, 0
+
+    def close(self) -> None:
+        if self.is_open:
+            with contextlib.suppress(OSError):
+                os.close(self.fd)
+            self.fd = CLOSED
+
+
+def new_stream(file_id: int, fd: int, seen: Seen, path: str, family: str, offset: int) -> Stream:
+    """A stream that begins at `offset` of an open file."""
+    marker = marker_at(fd, offset) if offset else EMPTY_MARKER
+    return Stream(
+        file_id=file_id,
+        family=family,
+        started_offset=offset,
+        started_marker=marker,
+        path=path,
+        device=seen.device,
+        inode=seen.inode,
+        generation=seen.generation,
+        head_length=len(seen.head),
+        head_digest=digest_of(seen.head),
+        offset=offset,
+        marker=marker,
+        read_to=offset,
+        fd=fd,
+        size=seen.size,
+        links=seen.links,
+        stamp=seen.stamp,
+        binary=is_binary(seen.head),
+    )
+
+
+def known_stream(record: FileRecord, family: str) -> Stream:
+    """The stream of an earlier run, not yet attached to the file it is found in."""
+    return Stream(
+        file_id=record.file_id,
+        family=family,
+        started_offset=record.offset,
+        started_marker=record.marker,
+        path=record.path,
+        device=record.device,
+        inode=record.inode,
+        generation=record.generation,
+        head_length=record.head_length,
+        head_digest=record.head_digest,
+        offset=record.offset,
+        marker=record.marker,
+        read_to=record.offset,
+        size=record.offset,
+    )
