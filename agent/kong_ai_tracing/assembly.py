@@ -1,0 +1,118 @@
+"""From the configuration to the parts of the way, each handed only the few values it needs."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from kong_ai_tracing import localstore
+from kong_ai_tracing.batches import Batcher, Body
+from kong_ai_tracing.calls import CallSettings
+from kong_ai_tracing.config import Config
+from kong_ai_tracing.delivery import Delivery, DeliveryLimits, Destination
+from kong_ai_tracing.langfuse import Langfuse
+from kong_ai_tracing.local import Local
+from kong_ai_tracing.localstore import LocalStore
+from kong_ai_tracing.outcomes import Accepted, Outcome
+from kong_ai_tracing.pipeline import Rhythm
+from kong_ai_tracing.spans import Span
+from kong_ai_tracing.store import Restored, Store
+from kong_ai_tracing.traces import Grouping, GroupingLimits
+
+
+class Nowhere:
+    """The destination of a dry run: takes everything, keeps nothing."""
+
+    name = "nowhere"
+
+    def __init__(self, like: Destination) -> None:
+        self._like = like
+
+    def encode(self, span: Span) -> bytes:
+        return self._like.encode(span)
+
+    def join(self, spans: Sequence[bytes]) -> bytes:
+        return self._like.join(spans)
+
+    def split(self, data: bytes) -> list[bytes]:
+        return self._like.split(data)
+
+    async def send(self, body: Body) -> Outcome:
+        return Accepted()
+
+    async def close(self) -> None:
+        await self._like.close()
+
+
+def destination_of(config: Config) -> Destination:
+    """Langfuse when it is enabled, else the embedded local store."""
+    if not config.langfuse_enabled:
+        return Local(
+            lambda: LocalStore(
+                config.state_dir / localstore.FILE_NAME,
+                max_age_seconds=config.local.max_age_days * 86_400,
+                max_bytes=config.local.max_bytes,
+            )
+        )
+    assert config.langfuse_public_key is not None, "checked when the configuration was loaded"
+    assert config.langfuse_secret_key is not None, "checked when the configuration was loaded"
+    endpoint = config.endpoint
+    compression = config.delivery.compression
+    return Langfuse(
+        otlp_url=endpoint.otlp_url,
+        public_key=config.langfuse_public_key.reveal(),
+        secret_key=config.langfuse_secret_key.reveal(),
+        timeout_seconds=config.langfuse_timeout / 1000,
+        compress=compression == "gzip" or (compression == "auto" and not endpoint.is_private),
+        max_connections=config.delivery.max_concurrency,
+    )
+
+
+def call_settings_of(config: Config) -> CallSettings:
+    return CallSettings(
+        environment=config.environment,
+        trace_name=config.trace_name,
+        group_by_correlation_id=config.grouping.group_by_correlation_id,
+        release=config.release,
+        version=config.version,
+    )
+
+
+def grouping_of(config: Config) -> Grouping:
+    return Grouping(
+        GroupingLimits(
+            idle_ms=int(config.grouping.trace_idle_seconds * 1000),
+            hold_ms=int(config.grouping.trace_hold_seconds * 1000),
+        )
+    )
+
+
+def delivery_of(config: Config, destination: Destination, store: Store, restored: Restored) -> Delivery:
+    return Delivery(
+        destination,
+        store,
+        restored,
+        DeliveryLimits(
+            spill_after_seconds=config.delivery.spill_after_seconds,
+            max_concurrency=config.delivery.max_concurrency,
+            outbox_max_bytes=config.delivery.outbox_max_bytes,
+            free_space_floor_bytes=config.delivery.free_space_floor_bytes,
+        ),
+        random=random.random,
+    )
+
+
+def batcher_of(config: Config, destination: Destination, delivery: Delivery) -> Batcher:
+    return Batcher(
+        destination,
+        first_number=delivery.first_number,
+        max_bytes=config.delivery.batch_max_bytes,
+        max_age_seconds=config.delivery.batch_max_age_seconds,
+    )
+
+
+def rhythm_of(config: Config) -> Rhythm:
+    return Rhythm(
+        poll_interval_seconds=config.tailing.poll_interval_seconds,
+        scan_interval_seconds=config.tailing.scan_interval_seconds,
+    )

@@ -1,0 +1,151 @@
+"""`backfill`: history from archives, through the same pipeline, with a ledger and an account of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from msgspec import Struct
+
+from kong_ai_tracing import assembly
+from kong_ai_tracing.archives import Archives
+from kong_ai_tracing.config import Config
+from kong_ai_tracing.delivery import Destination
+from kong_ai_tracing.service import EXIT_DELIVERED, Service
+from kong_ai_tracing.store import StateLock, Store, prepare_state_dir
+
+log = logging.getLogger(__name__)
+
+LEDGER_DIRECTORY = "backfill"
+_PATIENCE_SECONDS = 300.0
+_REPORT_INTERVAL_SECONDS = 10.0
+_REDRAW_INTERVAL_SECONDS = 0.25
+
+
+class Account(Struct, frozen=True):
+    """What became of every line and of every span. Both sums must come out, or something was lost."""
+
+    lines: int
+    lines_calls: int
+    lines_other: int
+    lines_malformed: int
+    calls: int
+    roots: int
+    delivered: int
+    refused: int
+    waiting: int
+    lost: int
+
+    @property
+    def adds_up(self) -> bool:
+        return (
+            self.lines == self.lines_calls + self.lines_other + self.lines_malformed
+            and self.calls + self.roots == self.delivered + self.refused + self.waiting + self.lost
+        )
+
+    def text(self) -> str:
+        spans = self.calls + self.roots
+        return (
+            f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
+            f" + malformed, set aside {self.lines_malformed:,}\n"
+            f"spans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}\n"
+            f"spans {spans:,} = delivered {self.delivered:,} + refused, set aside"
+            f" {self.refused:,} + waiting {self.waiting:,}" + (f" + lost {self.lost:,}" if self.lost else "")
+        )
+
+
+def run(config: Config, paths: Sequence[Path], *, dry_run: bool = False) -> int:
+    """Deliver what the files hold; gives the exit code. The account goes to stdout, progress to stderr.
+
+    A run that was cut off is taken up by the next one with the same files. Raises StoreError when the
+    ledger cannot be used and ArchiveError for a file that cannot be read.
+    """
+    ledger = config.state_dir / LEDGER_DIRECTORY
+    destination = assembly.destination_of(config)
+    if dry_run:
+        with contextlib.closing(Store.copy_in_memory(ledger)) as store:
+            return asyncio.run(_run(config, paths, store, assembly.Nowhere(destination)))
+    prepare_state_dir(config.state_dir)
+    prepare_state_dir(ledger)
+    with contextlib.closing(StateLock(ledger)), contextlib.closing(Store(ledger)) as store:
+        return asyncio.run(_run(config, paths, store, destination))
+
+
+async def _run(config: Config, paths: Sequence[Path], store: Store, destination: Destination) -> int:
+    restored = store.restore()
+    archives = Archives(paths, restored.files, max_line_bytes=config.tailing.max_line_bytes)
+    service = Service(config, store, restored, archives, destination)
+    started = time.monotonic()
+    showing = asyncio.create_task(_show_progress(archives))
+    try:
+        code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+    finally:
+        showing.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await showing
+    account = _account_of(store)
+    seconds = time.monotonic() - started
+    sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
+    if not account.adds_up:
+        log.error("backfill.account_does_not_add_up account=%s", account)
+        return 1
+    if code == EXIT_DELIVERED:
+        store.begin_new_account()
+    else:
+        sys.stderr.write("Not finished: the same command goes on where this one stopped.\n")
+    return code
+
+
+def _account_of(store: Store) -> Account:
+    """The sums since the account was begun: over all runs that it took."""
+    status = store.status()
+    counters = status.counters
+    return Account(
+        lines=counters.get("lines", 0),
+        lines_calls=counters.get("lines_calls", 0),
+        lines_other=counters.get("lines_other", 0),
+        lines_malformed=counters.get("lines_malformed", 0),
+        calls=counters.get("calls", 0),
+        roots=counters.get("roots", 0),
+        delivered=counters.get("spans_delivered", 0),
+        refused=counters.get("spans_refused", 0),
+        waiting=status.held + status.outbox_spans,
+        lost=counters.get("calls_lost", 0),
+    )
+
+
+async def _show_progress(archives: Archives) -> None:
+    """A bar on a terminal, a line every ten seconds elsewhere."""
+    if not sys.stderr.isatty():
+        while True:
+            await asyncio.sleep(_REPORT_INTERVAL_SECONDS)
+            log.info(
+                "backfill.progress read_bytes=%d total_bytes=%d file=%s",
+                archives.read_bytes,
+                archives.total_bytes,
+                archives.current_path,
+            )
+    with _bar(archives.total_bytes) as update:
+        while True:
+            update(archives.read_bytes, archives.current_path)
+            await asyncio.sleep(_REDRAW_INTERVAL_SECONDS)
+
+
+@contextlib.contextmanager
+def _bar(total_bytes: int) -> Iterator[Callable[[int, str], None]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("reading", total=total_bytes)
+
+        def update(read_bytes: int, path: str) -> None:
+            progress.update(task, completed=min(read_bytes, total_bytes), description=Path(path).name)
+
+        yield update

@@ -1,0 +1,96 @@
+"""Spans in, request bodies out: a batch is closed on bytes or age, and knows what its end settles."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from isal import igzip
+from msgspec import Struct
+
+from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.spans import Span
+
+_GZIP_LEVEL = 1
+
+
+class WireForm(Protocol):
+    """How a destination wants its spans."""
+
+    def encode(self, span: Span) -> bytes: ...
+
+    def join(self, spans: Sequence[bytes]) -> bytes: ...
+
+
+class Body(Struct, frozen=True):
+    """One request body. `packed` says that `data` is gzip-compressed."""
+
+    spans: int
+    data: bytes
+    packed: bool = False
+
+    def pack(self) -> Body:
+        return self if self.packed else Body(self.spans, igzip.compress(self.data, _GZIP_LEVEL), packed=True)
+
+    def unpack(self) -> Body:
+        if not self.packed:
+            return self
+        return Body(self.spans, igzip.decompress(self.data))  # type: ignore[no-untyped-call]
+
+
+class Batch(Struct):
+    """A finished body and the progress that its end settles. `body` is None when there is nothing to send."""
+
+    number: int
+    body: Body | None
+    progress: Progress
+
+
+class Batcher:
+    """Collects encoded spans until the batch is full or old enough."""
+
+    def __init__(
+        self,
+        form: WireForm,
+        *,
+        first_number: int,
+        max_bytes: int,
+        max_age_seconds: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._form = form
+        self._number = first_number
+        self._max_bytes = max_bytes
+        self._max_age_seconds = max_age_seconds
+        self._clock = clock
+        self._parts: list[bytes] = []
+        self._bytes = 0
+        self._opened_at = clock()
+
+    def add(self, span: Span) -> None:
+        if not self._parts:
+            self._opened_at = self._clock()
+        part = self._form.encode(span)
+        self._parts.append(part)
+        self._bytes += len(part)
+
+    @property
+    def full(self) -> bool:
+        return self._bytes >= self._max_bytes
+
+    @property
+    def due_in_seconds(self) -> float | None:
+        """How long the batch may still stay open; None when it is empty."""
+        if not self._parts:
+            return None
+        return max(0.0, self._opened_at + self._max_age_seconds - self._clock())
+
+    def close(self, progress: Progress) -> Batch:
+        """The batch so far, with the progress that its end will settle; the next one is begun."""
+        body = Body(len(self._parts), self._form.join(self._parts)) if self._parts else None
+        batch = Batch(self._number, body, progress)
+        self._number += 1
+        self._parts = []
+        self._bytes = 0
+        return batch

@@ -1,0 +1,429 @@
+"""Batches in; each ends durably in one of two ways: acknowledged by the destination, or spilled to the store.
+
+Positions move over the longest run of batches that have ended, so a slow batch holds nobody back for
+longer than the spill delay. Memory is bounded: `submit` waits while too much is on the way, the reader
+waits with it, and the log is the buffer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, Protocol
+
+from msgspec import Struct
+
+from kong_ai_tracing.batches import Batch, Body, WireForm
+from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.gate import Gate
+from kong_ai_tracing.outcomes import Accepted, Outcome, Refused
+from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.store import Commit, Refusal, Restored, Store
+
+log = logging.getLogger(__name__)
+
+_STORE_RETRY_SECONDS = 2.0
+_NO_ROOM_RETRY_SECONDS = 1.0
+_HEALTH_INTERVAL_MS = 5_000
+
+
+class Destination(WireForm, Protocol):
+    """Where bodies go. `send` never raises for what a network or a disk can do."""
+
+    name: str
+
+    async def send(self, body: Body) -> Outcome: ...
+
+    def split(self, data: bytes) -> list[bytes]: ...
+
+    async def close(self) -> None: ...
+
+
+class DeliveryLimits(Struct, frozen=True):
+    """How much may be on the way, and how long before it rests on disk."""
+
+    spill_after_seconds: float = 2.0
+    commit_interval_seconds: float = 0.5
+    max_in_flight_bytes: int = 8 << 20
+    max_concurrency: int = 4
+    outbox_max_bytes: int = 1 << 30
+    free_space_floor_bytes: int = 256 << 20
+
+
+class _Live(Struct):
+    """A batch in memory whose end is still open."""
+
+    batch: Batch
+    since: float
+    sending: bool = False
+    spill: bool = False
+
+
+class _Waiting(Struct):
+    """A held call as the last commit knows it."""
+
+    call: AICall
+    since: float
+    whole: bool
+
+
+class Delivery:
+    """Sends batches, spills those that wait too long, drains the outbox, commits progress in order."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        store: Store,
+        restored: Restored,
+        limits: DeliveryLimits,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float],
+    ) -> None:
+        self.gate = Gate(clock=clock, random=random)
+        self.last_accepted_ms: int | None = None
+        self._destination = destination
+        self._store = store
+        self._limits = limits
+        self._clock = clock
+        self._live: OrderedDict[int, _Live] = OrderedDict()
+        self._live_bytes = 0
+        self._outbox: OrderedDict[int, bool] = OrderedDict.fromkeys(restored.outbox, False)
+        """Spilled batches, oldest first; True while one is being sent."""
+        self._uncommitted: set[int] = set()
+        """Those of the outbox whose body is not on disk yet."""
+        self._outbox_bytes = store.outbox_bytes()
+        self._no_room = False
+        self._acknowledged: dict[int, Progress] = {}
+        self._next = restored.outbox[-1] + 1 if restored.outbox else 1
+        self._held: OrderedDict[str, _Waiting] = OrderedDict(
+            (held.call_id, _Waiting(held.call, 0.0, whole=True)) for held in restored.held if held.call
+        )
+        self._commit = Commit()
+        self._commit_now = asyncio.Event()
+        self._health_written_ms = 0
+        self._store_lock = asyncio.Lock()
+        self._store_failed = False
+        self._moved = asyncio.Condition()
+        self._turn = 0
+        self._closing = False
+
+    @property
+    def first_number(self) -> int:
+        """The number that the first submitted batch must have."""
+        return self._next
+
+    @property
+    def idle(self) -> bool:
+        """True when everything submitted has been delivered."""
+        return not self._live and not self._outbox
+
+    @property
+    def undelivered_batches(self) -> int:
+        return len(self._live) + len(self._outbox)
+
+    @property
+    def pause_reason(self) -> str | None:
+        """Why `submit` waits, when it does."""
+        if self._store_failed:
+            return "the state directory cannot be written"
+        if self._no_room:
+            return "the outbox is full"
+        if self._live_bytes >= self._limits.max_in_flight_bytes:
+            return "the destination is slower than the log"
+        return None
+
+    async def submit(self, batch: Batch) -> None:
+        """Take over a batch; waits while too much is on the way already."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.pause_reason is None)
+            if batch.body is None:
+                self._acknowledged[batch.number] = batch.progress
+                self._settle()
+            else:
+                self._live[batch.number] = _Live(batch, self._clock())
+                self._live_bytes += len(batch.body.data)
+            self._moved.notify_all()
+
+    async def secure(self, file_ids: Collection[int]) -> None:
+        """Source files are about to vanish: nothing may depend on them any longer."""
+        for waiting in self._held.values():
+            origin = waiting.call.observation.origin
+            if origin is not None and origin.file_id in file_ids:
+                waiting.since = float("-inf")
+        async with self._moved:
+            self._spill_older_than(0.0)
+            self._settle()
+            self._moved.notify_all()
+        self._commit_now.set()
+
+    async def run(self) -> None:
+        """Deliver until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            for _ in range(self._limits.max_concurrency):
+                tasks.create_task(self._work())
+            tasks.create_task(self._spill_on_time())
+            tasks.create_task(self._commit_on_time())
+
+    async def drained(self) -> None:
+        """Wait until everything submitted was delivered and written down."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self.idle and not self._commit)
+
+    async def wind_down(self, grace_seconds: float) -> None:
+        """Send nothing new; give the requests under way a moment, so that a plain stop repeats nothing."""
+        self._closing = True
+        async with self._moved:
+            self._moved.notify_all()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._moved.wait_for(lambda: not self._sending), grace_seconds)
+
+    async def finish(self) -> None:
+        """After `run` was cancelled: everything that is still open goes to disk, in one commit."""
+        for waiting in self._held.values():
+            waiting.since = float("-inf")
+        self._spill_older_than(float("-inf"))
+        self._settle()
+        self._note_health(force=True)
+        await self._write_commit()
+
+    # -- sending
+
+    @property
+    def _sending(self) -> bool:
+        return any(live.sending for live in self._live.values()) or any(self._outbox.values())
+
+    async def _work(self) -> None:
+        while True:
+            number, body = await self._take()
+            try:
+                await self.gate.pass_through()
+                outcome, refusals = await self._send(body)
+            except BaseException:
+                self.gate.give_up()
+                await self._put_back(number)
+                raise
+            self._report(outcome)
+            self.gate.learn(outcome)
+            self._note_health()
+            if isinstance(outcome, Accepted):
+                await self._ended(number, body.spans, refusals)
+            else:
+                await self._put_back(number)
+
+    async def _take(self) -> tuple[int, Body]:
+        """The next batch to send: fresh and spilled ones in turn, each kind oldest first."""
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._next_live() or self._next_spilled() is not None)
+            self._turn += 1
+            spilled, live = self._next_spilled(), self._next_live()
+            if live is not None and (spilled is None or self._turn % 2):
+                live.sending = True
+                assert live.batch.body is not None, "only bodies are kept"
+                return live.batch.number, live.batch.body
+            assert spilled is not None, "one of the two was there"
+            self._outbox[spilled] = True
+        return spilled, await self._on_store(lambda: self._store.body(spilled))
+
+    def _next_live(self) -> _Live | None:
+        if self._closing:
+            return None
+        return next((live for live in self._live.values() if not live.sending), None)
+
+    def _next_spilled(self) -> int | None:
+        if self._closing:
+            return None
+        candidates = (number for number, sending in self._outbox.items() if not sending)
+        return next((number for number in candidates if number not in self._uncommitted), None)
+
+    async def _send(self, body: Body) -> tuple[Outcome, list[Refusal]]:
+        """Send a body; when it is refused, halve it until the guilty spans stand alone."""
+        outcome = await self._destination.send(body)
+        if not isinstance(outcome, Refused):
+            return outcome, []
+        if body.spans == 1:
+            packed = await asyncio.to_thread(body.pack)
+            return Accepted(), [Refusal(1, outcome.reason, packed.data)]
+        parts = await asyncio.to_thread(lambda: self._destination.split(body.unpack().data))
+        refusals: list[Refusal] = []
+        for half in (parts[: len(parts) // 2], parts[len(parts) // 2 :]):
+            outcome, refused = await self._send(Body(len(half), self._destination.join(half)))
+            if not isinstance(outcome, Accepted):
+                return outcome, []
+            refusals += refused
+        return Accepted(), refusals
+
+    def _report(self, outcome: Outcome) -> None:
+        if isinstance(outcome, Accepted):
+            if not self.gate.healthy:
+                log.info("delivery.resumed destination=%s", self._destination.name)
+        elif outcome.reason != self.gate.reason:
+            log.warning("delivery.failing destination=%s reason=%r", self._destination.name, outcome.reason)
+
+    async def _ended(self, number: int, spans: int, refusals: Sequence[Refusal]) -> None:
+        self.last_accepted_ms = time.time_ns() // 1_000_000
+        counts = Counter(spans_delivered=spans - len(refusals), requests_accepted=1)
+        if refusals:
+            counts["spans_refused"] = len(refusals)
+            log.error(
+                "delivery.refused destination=%s spans=%d reason=%r",
+                self._destination.name,
+                len(refusals),
+                refusals[0].reason,
+            )
+        async with self._moved:
+            live = self._live.get(number)
+            if live is not None:
+                self._acknowledged[number] = live.batch.progress
+                self._settle()
+            else:
+                del self._outbox[number]
+                self._commit.delivered.append(number)
+            self._commit.refused.extend(refusals)
+            self._commit.progress.counts.update(counts)
+            self._moved.notify_all()
+
+    async def _put_back(self, number: int) -> None:
+        async with self._moved:
+            if number in self._live:
+                self._live[number].sending = False
+            elif number in self._outbox:
+                self._outbox[number] = False
+            self._moved.notify_all()
+
+    # -- spilling
+
+    async def _spill_on_time(self) -> None:
+        while True:
+            async with self._moved:
+                await self._moved.wait_for(lambda: bool(self._live))
+                oldest = next(iter(self._live.values()))
+            wait = oldest.since + self._limits.spill_after_seconds - self._clock()
+            if wait > 0:
+                await asyncio.sleep(wait)
+                continue
+            async with self._moved:
+                self._spill_older_than(self._limits.spill_after_seconds)
+                self._settle()
+                self._moved.notify_all()
+            self._commit_now.set()
+            if self._no_room:
+                await asyncio.sleep(_NO_ROOM_RETRY_SECONDS)
+
+    def _spill_older_than(self, seconds: float) -> None:
+        for live in self._live.values():
+            if self._clock() - live.since < seconds:
+                break
+            live.spill = True
+
+    # -- settling: the only place where progress moves, and only in order
+
+    def _settle(self) -> None:
+        """Move over all batches that have ended, in the order in which they were read."""
+        while True:
+            number = self._next
+            live = self._live.get(number)
+            if number in self._acknowledged:
+                self._commit.progress.merge(self._acknowledged.pop(number))
+            elif live is not None and live.spill and self._spill(live):
+                self._commit.progress.merge(live.batch.progress)
+            else:
+                return
+            if live is not None:
+                assert live.batch.body is not None, "only bodies are kept"
+                del self._live[number]
+                self._live_bytes -= len(live.batch.body.data)
+            self._next += 1
+
+    def _spill(self, live: _Live) -> bool:
+        """Put a body into the next commit, if the outbox has room for it."""
+        assert live.batch.body is not None, "only bodies are kept"
+        body = live.batch.body.pack()
+        size = len(body.data)
+        limits = self._limits
+        self._no_room = (
+            self._outbox_bytes + size > limits.outbox_max_bytes
+            or self._store.free_bytes() - size < limits.free_space_floor_bytes
+        )
+        if self._no_room:
+            return False
+        self._outbox_bytes += size
+        self._commit.spilled[live.batch.number] = body
+        self._commit.progress.counts["batches_spilled"] += 1
+        self._outbox[live.batch.number] = live.sending
+        self._uncommitted.add(live.batch.number)
+        return True
+
+    # -- committing
+
+    async def _commit_on_time(self) -> None:
+        while True:
+            async with self._moved:
+                await self._moved.wait_for(lambda: bool(self._commit))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._commit_now.wait(), self._limits.commit_interval_seconds)
+            self._commit_now.clear()
+            if not await self._write_commit():
+                await asyncio.sleep(_STORE_RETRY_SECONDS)
+
+    async def _write_commit(self) -> bool:
+        """Write what is settled. False when the disk would not take it; then it is kept for the next try."""
+        commit, self._commit = self._commit, Commit()
+        self._follow_held(commit)
+        try:
+            await self._on_store(lambda: self._store.commit(commit))
+        except sqlite3.OperationalError as error:
+            if not self._store_failed:
+                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(error))
+            self._store_failed = True
+            commit.merge(self._commit)
+            self._commit = commit
+            return False
+        if self._store_failed:
+            log.info("store.resumed path=%s", self._store.path)
+        async with self._moved:
+            self._store_failed = False
+            self._uncommitted.difference_update(commit.spilled)
+            self._outbox_bytes = await self._on_store(self._store.outbox_bytes)
+            self._no_room = False
+            self._moved.notify_all()
+        return True
+
+    def _follow_held(self, commit: Commit) -> None:
+        """Keep the book of waiting calls; those that wait long, or whose file vanishes, are written whole."""
+        now = self._clock()
+        for call_id in commit.progress.released:
+            self._held.pop(call_id, None)
+        for call_id, call in commit.progress.held.items():
+            self._held[call_id] = _Waiting(call, now, whole=False)
+        for call_id, waiting in self._held.items():
+            if not waiting.whole and now - waiting.since >= self._limits.spill_after_seconds:
+                waiting.whole = True
+                commit.held_by_value[call_id] = waiting.call
+
+    async def _on_store(self, act: Callable[[], Any]) -> Any:
+        """SQLite off the event loop, one act at a time."""
+        async with self._store_lock:
+            return await asyncio.to_thread(act)
+
+    # -- health, for `status`
+
+    def _note_health(self, *, force: bool = False) -> None:
+        now_ms = time.time_ns() // 1_000_000
+        if not force and self.gate.healthy and now_ms - self._health_written_ms < _HEALTH_INTERVAL_MS:
+            return
+        self._health_written_ms = now_ms
+        state = "ok" if self.gate.healthy else "holding" if self.gate.holding else "retrying"
+        self._commit.health[self._destination.name] = {
+            "state": state,
+            "reason": self.gate.reason,
+            "retry_in_seconds": round(self.gate.wait_seconds, 1),
+            "last_accepted_ms": self.last_accepted_ms,
+            "paused": self.pause_reason,
+            "at_ms": now_ms,
+        }

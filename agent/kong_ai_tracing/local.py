@@ -1,0 +1,48 @@
+"""The local store as a destination: what would go to Langfuse stays on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Sequence
+
+from kong_ai_tracing import localrecords
+from kong_ai_tracing.batches import Body
+from kong_ai_tracing.localstore import LocalStore
+from kong_ai_tracing.outcomes import Accepted, Outcome, TryLater
+from kong_ai_tracing.spans import Span
+
+
+class Local:
+    """Writes bodies into a trace store, which is opened with the first of them."""
+
+    name = "local"
+
+    def __init__(self, open_store: Callable[[], LocalStore]) -> None:
+        self._open_store = open_store
+        self._store: LocalStore | None = None
+
+    def encode(self, span: Span) -> bytes:
+        return localrecords.encode(span)
+
+    def join(self, spans: Sequence[bytes]) -> bytes:
+        return b"\n".join(spans)
+
+    def split(self, data: bytes) -> list[bytes]:
+        return data.split(b"\n")
+
+    async def send(self, body: Body) -> Outcome:
+        try:
+            await asyncio.to_thread(self._write, body)
+        except (sqlite3.Error, OSError) as error:
+            return TryLater(str(error))
+        return Accepted()
+
+    async def close(self) -> None:
+        if self._store is not None:
+            self._store.close()
+
+    def _write(self, body: Body) -> None:
+        if self._store is None:
+            self._store = self._open_store()
+        self._store.write(body.unpack().data)

@@ -1,0 +1,285 @@
+"""The whole way, in the order in which it happens: from the files of a Kong host to delivered batches.
+
+files → lines → entries → calls → traces → spans → batches → delivery. Live, `--once` and backfill are
+this same code with another source of files or another end. Everything between the files and the batches
+is plain functions over values; this module moves the values and keeps the book of progress.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from msgspec import Struct
+
+from kong_ai_tracing.batches import Batcher
+from kong_ai_tracing.calls import AICall, CallSettings, calls_of
+from kong_ai_tracing.delivery import Delivery
+from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
+from kong_ai_tracing.files import Chunk, ScanResult
+from kong_ai_tracing.identity import Position
+from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
+from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.store import Restored
+from kong_ai_tracing.traces import Emission, Grouping
+
+log = logging.getLogger(__name__)
+
+_FUTURE_TOLERANCE_MS = 60_000
+_EVENT_PAUSE_SECONDS = 0.05
+
+
+class Source(Protocol):
+    """Where lines come from: live files, or an archive."""
+
+    async def scan(self) -> ScanResult: ...
+
+    async def read(self) -> Chunk | None: ...
+
+
+class Wake(Protocol):
+    """What ends a wait early."""
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        """True when something happened in a watched directory."""
+        ...
+
+
+class Rereader(Protocol):
+    async def __call__(self, origin: Origin) -> Line | None: ...
+
+
+class Rhythm(Struct, frozen=True):
+    """How often to look for new bytes and for new files."""
+
+    poll_interval_seconds: float = 0.25
+    scan_interval_seconds: float = 2.0
+
+
+class Pipeline:
+    """Carries lines from a source to a delivery until it is stopped, or until the source has no more."""
+
+    def __init__(
+        self,
+        source: Source,
+        settings: CallSettings,
+        grouping: Grouping,
+        batcher: Batcher,
+        delivery: Delivery,
+        *,
+        rhythm: Rhythm,
+        wake: Wake,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._source = source
+        self._settings = settings
+        self._grouping = grouping
+        self._batcher = batcher
+        self._delivery = delivery
+        self._rhythm = rhythm
+        self._wake = wake
+        self._clock = clock
+        self._progress = Progress()
+        self._last_items: dict[int, Line | OversizedLine] = {}
+        """The newest line of each file that the open batch covers."""
+        self._log_now_ms = 0
+        self._idle_since: float | None = None
+        self._scan_due_at = clock()
+        self._stopping = False
+        self.finished = False
+        """True when `run_to_end` has given everything there was to the delivery."""
+
+    async def restore(self, restored: Restored, reread: Rereader) -> None:
+        """Take up the calls that waited for company when an earlier run ended."""
+        self._grouping.restore(restored.remembered)
+        for held in restored.held:
+            call = held.call or await self._read_again(held.call_id, held.origin, reread)
+            if call is None:
+                log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
+                self._progress.counts["calls_lost"] += 1
+                self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
+                self._progress.release(held.call_id)
+            else:
+                self._advance_log_time(call)
+                self._grouping.add([call], self._log_now_ms)
+
+    async def run_live(self) -> None:
+        """Follow the source until `stop`."""
+        while not self._stopping:
+            if not await self._step():
+                await self._rest()
+        await self._close_batch()
+
+    async def run_to_end(self) -> None:
+        """Read what there is now, give everything to the delivery, and return."""
+        await self._scan()
+        while not self._stopping and await self._step():
+            pass
+        if not self._stopping:
+            self._emit(self._grouping.flush(self._log_now_ms))
+        await self._close_batch()
+        self.finished = not self._stopping
+
+    @property
+    def stopping(self) -> bool:
+        return self._stopping
+
+    def stop(self) -> None:
+        """End `run_live` or `run_to_end` at the next line."""
+        self._stopping = True
+
+    async def _step(self) -> bool:
+        """Carry one chunk along the way. False when nothing is unread."""
+        if self._clock() >= self._scan_due_at:
+            await self._scan()
+        chunk = await self._source.read()
+        if chunk is None:
+            return False
+        self._idle_since = None
+        for item in chunk.items:
+            self._carry(item)
+            if self._batcher.full:
+                await self._close_batch()
+                if self._stopping:
+                    break
+        return True
+
+    async def _rest(self) -> None:
+        """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
+        now = self._clock()
+        if self._idle_since is not None:
+            self._log_now_ms += int((now - self._idle_since) * 1000)
+        self._idle_since = now
+        self._emit(self._grouping.due(self._log_now_ms))
+        due_in_seconds = self._batcher.due_in_seconds
+        if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
+            await self._close_batch()
+        if await self._wake.wait(self._rhythm.poll_interval_seconds):
+            self._scan_due_at = self._clock()
+            # A directory in which much happens must not keep us busy: one look answers for many events.
+            await asyncio.sleep(_EVENT_PAUSE_SECONDS)
+
+    # -- lines → calls → spans
+
+    def _carry(self, item: Line | OversizedLine) -> None:
+        """One line the whole way down to the open batch."""
+        self._last_items[item.file_id] = item
+        counts = self._progress.counts
+        counts["lines"] += 1
+        if isinstance(item, OversizedLine):
+            counts["lines_malformed"] += 1
+            self._set_aside(SetAside(item.origin, "longer than max_line_bytes"))
+            return
+        carried = malformed = False
+        for entry in read_entries(item):
+            if isinstance(entry, LogEntry):
+                calls = calls_of(entry, self._settings)
+                if calls:
+                    carried = True
+                    self._group(calls)
+            elif isinstance(entry, SetAside):
+                malformed = True
+                self._set_aside(entry)
+            else:
+                assert isinstance(entry, Ignored)
+        counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
+
+    def _group(self, calls: list[AICall]) -> None:
+        self._progress.counts["calls"] += len(calls)
+        self._advance_log_time(calls[0])
+        emissions = self._grouping.add(calls, self._log_now_ms)
+        if emissions:
+            self._emit(emissions)
+        else:
+            for call in calls:
+                self._progress.held[call.id] = call
+            self._emit(self._grouping.due(self._log_now_ms))
+
+    def _emit(self, emissions: Iterable[Emission]) -> None:
+        progress = self._progress
+        for emission in emissions:
+            self._batcher.add(emission.span)
+            if emission.span.observation.origin is None:
+                progress.counts["roots"] += 1
+            if emission.released_call_id is not None:
+                progress.release(emission.released_call_id)
+            if emission.remembered is not None:
+                progress.remembered[emission.remembered.trace_id] = emission.remembered
+        for trace_id in self._grouping.forgotten():
+            progress.forget(trace_id)
+
+    def _set_aside(self, item: SetAside) -> None:
+        log.warning(
+            "line.set_aside file=%s offset=%d length=%d reason=%r",
+            item.origin.file,
+            item.origin.offset,
+            item.origin.length,
+            item.reason,
+        )
+        self._progress.set_aside.append(item)
+
+    def _advance_log_time(self, call: AICall) -> None:
+        """Groups wait in the time of the log, so that history is grouped as it was live."""
+        ended_at_ms = call.observation.ended_at_ms
+        if ended_at_ms > self._log_now_ms and ended_at_ms <= time.time() * 1000 + _FUTURE_TOLERANCE_MS:
+            self._log_now_ms = ended_at_ms
+
+    # -- spans → batches → delivery
+
+    @property
+    def _has_progress(self) -> bool:
+        return bool(self._last_items) or bool(self._progress)
+
+    async def _close_batch(self) -> None:
+        """Hand the open batch to the delivery, together with the progress that its end settles."""
+        if not self._has_progress and self._batcher.due_in_seconds is None:
+            return
+        progress, self._progress = self._progress, Progress()
+        for file_id, item in self._last_items.items():
+            end = item.origin.offset + item.origin.length
+            progress.positions[file_id] = Position(file_id, end, marker_of(item.tail))
+        self._last_items = {}
+        submission = asyncio.ensure_future(self._delivery.submit(self._batcher.close(progress)))
+        try:
+            while not submission.done() and not self._stopping:
+                # While the delivery has no room, rotated files are still found and held open.
+                await asyncio.wait({submission}, timeout=self._rhythm.scan_interval_seconds)
+                if not submission.done():
+                    self._take_scan(await self._source.scan())
+        finally:
+            if not submission.done():
+                submission.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await submission
+
+    async def _scan(self) -> None:
+        self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
+        result = await self._source.scan()
+        self._take_scan(result)
+        if leaving := {*result.vanishing, *result.retired}:
+            await self._close_batch()
+            await self._delivery.secure(leaving)
+
+    def _take_scan(self, result: ScanResult) -> None:
+        for notice in result.notices:
+            log.warning("file.%s path=%s note=%r", notice.kind, notice.path, notice.message)
+            if notice.lost_bytes:
+                self._progress.counts["bytes_lost"] += notice.lost_bytes
+        for record in result.records:
+            self._progress.records[record.file_id] = record
+        self._progress.retired.extend(result.retired)
+
+    async def _read_again(self, call_id: str, origin: Origin, reread: Rereader) -> AICall | None:
+        line = await reread(origin)
+        if line is None:
+            return None
+        for entry in read_entries(line):
+            if isinstance(entry, LogEntry):
+                for call in calls_of(entry, self._settings):
+                    if call.id == call_id:
+                        return call
+        return None

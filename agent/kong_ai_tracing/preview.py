@@ -1,0 +1,220 @@
+"""`preview`: the traces of a log, offline. The same steps as live, with the terminal as their end."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import orjson
+from msgspec import Struct, field
+
+from kong_ai_tracing import assembly, otlp
+from kong_ai_tracing.archives import DAMAGE, ArchiveError, open_content
+from kong_ai_tracing.calls import CallSettings, calls_of
+from kong_ai_tracing.config import Config
+from kong_ai_tracing.entries import LogEntry, read_entries
+from kong_ai_tracing.lines import Line, LineCutter, OversizedLine, SetAside
+from kong_ai_tracing.spans import Span
+from kong_ai_tracing.tracejson import trace_json
+from kong_ai_tracing.traces import Emission, Grouping
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.25
+_MAX_WAITING_TRACES = 10_000
+
+Explanations = dict[str, dict[str, str]]
+"""For each span id: which field of the log gave which value."""
+
+
+def run(
+    config: Config,
+    path: Path,
+    *,
+    format: str,  # noqa: A002
+    limit: int | None,
+    explain: bool,
+    follow: bool,
+) -> int:
+    """Print the traces of a file (`-` is stdin) and say on stderr what the file held; gives the exit code.
+
+    Raises ArchiveError when the file cannot be read.
+    """
+    preview = _Preview(
+        settings=assembly.call_settings_of(config),
+        grouping=assembly.grouping_of(config),
+        show=_printer(format),
+        limit=limit if limit is not None else sys.maxsize,
+        explain=explain,
+    )
+    try:
+        for items in _chunks(path, LineCutter(max_line_bytes=config.tailing.max_line_bytes), follow=follow):
+            preview.take(items, at_once=follow)
+            if preview.enough:
+                break
+    except DAMAGE as error:
+        raise ArchiveError(f"{path} cannot be read: {error}") from error
+    except KeyboardInterrupt:
+        pass
+    preview.finish()
+    sys.stderr.write(preview.summary())
+    return 0
+
+
+class _Preview(Struct):
+    """The steps from lines to traces, and the traces that may still get company."""
+
+    settings: CallSettings
+    grouping: Grouping
+    show: Callable[[list[Span], Explanations], None]
+    limit: int
+    explain: bool
+    lines: int = 0
+    calls: int = 0
+    malformed: int = 0
+    shown: int = 0
+    now_ms: int = 0
+    waiting: OrderedDict[str, dict[str, Span]] = field(default_factory=OrderedDict)
+    explanations: Explanations = field(default_factory=dict)
+
+    @property
+    def enough(self) -> bool:
+        return self.shown + len(self.waiting) >= self.limit
+
+    def take(self, items: Iterable[Line | OversizedLine], *, at_once: bool) -> None:
+        """Carry lines to traces. `at_once` shows a group when it closes, not when all lines were read."""
+        for item in items:
+            self._take_line(item)
+            if self.enough:
+                break
+        if at_once:
+            if not items:
+                self.now_ms += int(_POLL_SECONDS * 1000)
+                self._collect(self.grouping.due(self.now_ms))
+            self._show_waiting()
+
+    def finish(self) -> None:
+        self._collect(self.grouping.flush(self.now_ms))
+        self._show_waiting()
+
+    def summary(self) -> str:
+        malformed = f", {self.malformed:,} malformed" if self.malformed else ""
+        return f"{self.lines:,} lines, {self.calls:,} AI calls, {self.shown:,} traces{malformed}\n"
+
+    def _take_line(self, item: Line | OversizedLine) -> None:
+        self.lines += 1
+        if isinstance(item, OversizedLine):
+            self.malformed += 1
+            return
+        for entry in read_entries(item):
+            if isinstance(entry, SetAside):
+                self.malformed += 1
+            if not isinstance(entry, LogEntry):
+                continue
+            calls = calls_of(entry, self.settings, explain=self.explain)
+            if not calls:
+                continue
+            self.calls += len(calls)
+            self.explanations.update({call.id: call.explain for call in calls if call.explain})
+            self.now_ms = max(self.now_ms, calls[0].observation.ended_at_ms)
+            self._collect(self.grouping.add(calls, self.now_ms))
+            self._collect(self.grouping.due(self.now_ms))
+
+    def _collect(self, emissions: Iterable[Emission]) -> None:
+        """Put the spans of a trace together; a trace that nobody else can join is shown at once."""
+        complete: dict[str, None] = {}
+        for emission in emissions:
+            span = emission.span
+            self.waiting.setdefault(span.trace_id, {})[span.id] = span
+            if not span.context.shared:
+                complete[span.trace_id] = None
+        for trace_id in complete:
+            self._show(trace_id)
+        while len(self.waiting) > _MAX_WAITING_TRACES:
+            self._show(next(iter(self.waiting)))
+
+    def _show_waiting(self) -> None:
+        for trace_id in list(self.waiting):
+            self._show(trace_id)
+
+    def _show(self, trace_id: str) -> None:
+        spans = list(self.waiting.pop(trace_id).values())
+        if self.shown < self.limit:
+            self.shown += 1
+            found = {span.id: self.explanations.pop(span.id, {}) for span in spans}
+            self.show(spans, {span_id: sources for span_id, sources in found.items() if sources})
+
+
+def _printer(format: str) -> Callable[[list[Span], Explanations], None]:  # noqa: A002
+    if format == "otlp":
+        return lambda spans, _: _write_line(otlp.join([otlp.encode(span) for span in spans]))
+    if format == "json":
+        return _print_json
+    from kong_ai_tracing.tree import console_for, print_trace
+
+    console = console_for(sys.stdout)
+
+    def print_tree(spans: list[Span], explanations: Explanations) -> None:
+        print_trace(orjson.loads(orjson.dumps(trace_json(spans))), console)
+        for span in spans:
+            for value, source in sorted(explanations.get(span.id, {}).items()):
+                console.out(f"    {span.observation.name}: {value} ← {source}", highlight=False)
+
+    return print_tree
+
+
+def _print_json(spans: list[Span], explanations: Explanations) -> None:
+    trace = trace_json(spans)
+    for observation in trace["observations"]:
+        if sources := explanations.get(observation["id"]):
+            observation["explain"] = sources
+    _write_line(orjson.dumps(trace))
+
+
+def _write_line(text: bytes) -> None:
+    sys.stdout.buffer.write(text + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _chunks(path: Path, cutter: LineCutter, *, follow: bool) -> Iterator[list[Line | OversizedLine]]:
+    """The lines of a file, a chunk at a time; while following, an empty chunk each time nothing is new."""
+    if str(path) == "-":
+        cutter.start("stdin", 1, 0)
+        yield from _read_all(cast(BinaryIO, sys.stdin.buffer), cutter)
+        yield cutter.finish()
+        return
+    while True:
+        raw, content = open_content(str(path))
+        with closing(raw), closing(content):
+            cutter.start(str(path), 1, 0)
+            yield from _read_all(content, cutter)
+            while follow and _is_still_there(path, raw):
+                yield []
+                time.sleep(_POLL_SECONDS)
+                yield from _read_all(content, cutter)
+        yield cutter.finish()
+        if not follow:
+            return
+
+
+def _read_all(content: BinaryIO, cutter: LineCutter) -> Iterator[list[Line | OversizedLine]]:
+    read = getattr(content, "readinto1", None) or content.readinto  # type: ignore[attr-defined]
+    while count := read(cutter.room()):
+        yield cutter.cut(count)
+
+
+def _is_still_there(path: Path, raw: BinaryIO) -> bool:
+    """Whether the open file is the one that the path names, and has not been cut."""
+    opened = os.fstat(raw.fileno())
+    try:
+        named = path.stat()
+    except FileNotFoundError:
+        return True
+    return (named.st_dev, named.st_ino) == (opened.st_dev, opened.st_ino) and opened.st_size >= raw.tell()

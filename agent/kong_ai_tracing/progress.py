@@ -1,0 +1,61 @@
+"""What the end of a batch settles: how far each file is done, which calls wait, what was set aside.
+
+The pipeline fills one `Progress` while it reads; a batch takes it along; when the batch and all before
+it have ended, it is merged into what the next commit writes. Nothing here is ever partly true.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from msgspec import Struct, field
+
+from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.identity import FileRecord, Position
+from kong_ai_tracing.lines import SetAside
+from kong_ai_tracing.traces import RememberedTrace
+
+
+class Progress(Struct):
+    """One step forward, in the order in which it was read."""
+
+    records: dict[int, FileRecord] = field(default_factory=dict)
+    """Files that are new or were recognised under another name."""
+    positions: dict[int, Position] = field(default_factory=dict)
+    retired: list[int] = field(default_factory=list)
+    """Files that are done for good."""
+    held: dict[str, AICall] = field(default_factory=dict)
+    """Calls that wait for company, by call id: read, but in no batch yet."""
+    released: set[str] = field(default_factory=set)
+    """Held calls that are in a batch now."""
+    remembered: dict[str, RememberedTrace] = field(default_factory=dict)
+    forgotten: list[str] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def __bool__(self) -> bool:
+        return bool(
+            self.positions or self.records or self.retired or self.held or self.released or self.set_aside
+        )
+
+    def release(self, call_id: str) -> None:
+        if self.held.pop(call_id, None) is None:
+            self.released.add(call_id)
+
+    def forget(self, trace_id: str) -> None:
+        if self.remembered.pop(trace_id, None) is None:
+            self.forgotten.append(trace_id)
+
+    def merge(self, later: Progress) -> None:
+        """Add the step that follows this one."""
+        self.records.update(later.records)
+        self.positions.update(later.positions)
+        self.retired.extend(later.retired)
+        for call_id in later.released:
+            self.release(call_id)
+        self.held.update(later.held)
+        for trace_id in later.forgotten:
+            self.forget(trace_id)
+        self.remembered.update(later.remembered)
+        self.set_aside.extend(later.set_aside)
+        self.counts.update(later.counts)

@@ -1,0 +1,140 @@
+"""One run of the pipeline, from taking up what an earlier run left to the last commit."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+from collections.abc import AsyncIterator, Iterable, Iterator
+from typing import Protocol
+
+from kong_ai_tracing import assembly
+from kong_ai_tracing.config import Config
+from kong_ai_tracing.delivery import Delivery, Destination
+from kong_ai_tracing.lines import Line, Origin
+from kong_ai_tracing.pipeline import Pipeline, Source
+from kong_ai_tracing.store import Restored, Store
+from kong_ai_tracing.watcher import Waker
+
+log = logging.getLogger(__name__)
+
+EXIT_DELIVERED = 0
+EXIT_UNREACHABLE = 4
+
+_GRACE_SECONDS = 1.0
+_CHECK_INTERVAL_SECONDS = 0.2
+
+
+class LogSource(Source, Protocol):
+    """Files that can be read, read again at one place, and closed."""
+
+    async def reread(self, origin: Origin) -> Line | None: ...
+
+    async def close(self) -> None: ...
+
+
+class Service:
+    """Reads a source through the pipeline into a destination until it is told to stop or has nothing more."""
+
+    def __init__(
+        self, config: Config, store: Store, restored: Restored, source: LogSource, destination: Destination
+    ) -> None:
+        self._store = store
+        self._restored = restored
+        self._source = source
+        self._destination = destination
+        self._waker = Waker()
+        self.delivery: Delivery = assembly.delivery_of(config, destination, store, restored)
+        self.pipeline = Pipeline(
+            source,
+            assembly.call_settings_of(config),
+            assembly.grouping_of(config),
+            assembly.batcher_of(config, destination, self.delivery),
+            self.delivery,
+            rhythm=assembly.rhythm_of(config),
+            wake=self._waker,
+        )
+
+    async def run_live(self, directories: Iterable[str]) -> int:
+        """Follow the source until a signal comes; gives the exit code."""
+        async with self._running() as sending:
+            self._waker.start(directories)
+            reading = asyncio.create_task(self.pipeline.run_live())
+            await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
+            if sending.done():
+                reading.cancel()
+                sending.result()
+            await reading
+            await self.delivery.wind_down(_GRACE_SECONDS)
+        return EXIT_DELIVERED
+
+    async def run_to_end(self, *, patience_seconds: float) -> int:
+        """Read what there is and deliver it; gives the exit code.
+
+        A destination that takes nothing for `patience_seconds`, or until its operator acts, ends the run:
+        what was read rests in the outbox, and the rest is read by the next run.
+        """
+        async with self._running() as sending:
+            reading = asyncio.create_task(self._read_and_drain())
+            while not reading.done() and not sending.done():
+                await asyncio.wait(
+                    {reading, sending}, timeout=_CHECK_INTERVAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
+                )
+                if self.pipeline.stopping or self._hopeless(patience_seconds):
+                    break
+            if sending.done():
+                reading.cancel()
+                sending.result()
+            self.pipeline.stop()
+            await asyncio.wait({reading}, timeout=_GRACE_SECONDS)
+            reading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await reading
+            await self.delivery.wind_down(_GRACE_SECONDS)
+            delivered = self.delivery.idle and self.pipeline.finished
+        if not delivered:
+            log.error(
+                "run.unfinished waiting_batches=%d reason=%r",
+                self.delivery.undelivered_batches,
+                self.delivery.gate.reason or self.delivery.pause_reason or "stopped",
+            )
+        return EXIT_DELIVERED if delivered else EXIT_UNREACHABLE
+
+    def _hopeless(self, patience_seconds: float) -> bool:
+        gate = self.delivery.gate
+        return gate.holding or gate.failing_for_seconds > patience_seconds
+
+    async def _read_and_drain(self) -> None:
+        await self.pipeline.run_to_end()
+        if self.pipeline.finished:
+            await self.delivery.drained()
+
+    @contextlib.asynccontextmanager
+    async def _running(self) -> AsyncIterator[asyncio.Task[None]]:
+        sending = asyncio.create_task(self.delivery.run())
+        try:
+            with _stop_on_signals(self.pipeline):
+                await self.pipeline.restore(self._restored, self._source.reread)
+                yield sending
+        finally:
+            self._waker.stop()
+            sending.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sending
+            await self.delivery.finish()
+            await self._source.close()
+            await self._destination.close()
+
+
+@contextlib.contextmanager
+def _stop_on_signals(pipeline: Pipeline) -> Iterator[None]:
+    """SIGTERM and SIGINT end the reading; the rest of the stop is the ordinary way out."""
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, pipeline.stop)
+    try:
+        yield
+    finally:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.remove_signal_handler(number)

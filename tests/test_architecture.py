@@ -1,0 +1,69 @@
+"""The one-way rule: a step imports what it consumes and nothing downstream."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import kong_ai_tracing
+
+PACKAGE = Path(kong_ai_tracing.__file__).parent
+
+# From the first byte to the last command. A module may import only what stands before it.
+ORDER = """
+    errors ids times jsontext excerpts secret endpoint outcomes
+    lines identity notices patterns streams copies streamtable settling catalog files watcher
+    entries bodies eventstreams usage payloads sections providers
+    observations labels contextsources tracekeys context levels timing facts
+    calls spans traces tracejson otlp
+    progress batches store gate
+    localschema localrecords localstore langfuse local
+    delivery pipeline
+    archives
+    config logs assembly
+    tree service daemon backfill preview checks check status statustext demolines demostory demo
+    cli __main__
+""".split()
+
+
+def module_of(path: Path) -> str:
+    """The name in ORDER under which a file counts: its top-level module or subpackage."""
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imported_modules(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module == "kong_ai_tracing":
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("kong_ai_tracing."):
+            names.add((node.module or "").split(".")[1])
+    return names - {"__version__"}
+
+
+def files() -> list[Path]:
+    return [path for path in PACKAGE.rglob("*.py") if path.name != "__init__.py" or path.parent != PACKAGE]
+
+
+def test_every_module_has_its_place_on_the_way() -> None:
+    """A new module is put into the order, so that its direction is decided once."""
+    assert {module_of(path) for path in files()} <= set(ORDER)
+
+
+def test_imports_point_one_way() -> None:
+    """No module imports anything that stands after it."""
+    wrong = [
+        f"{path.relative_to(PACKAGE)} imports {name}"
+        for path in files()
+        for name in imported_modules(path)
+        if name != module_of(path) and ORDER.index(name) > ORDER.index(module_of(path))
+    ]
+    assert wrong == []
+
+
+def test_no_step_reads_the_configuration() -> None:
+    """Steps are handed the few values they need."""
+    first_reader = ORDER.index("config")
+    for path in files():
+        if ORDER.index(module_of(path)) < first_reader:
+            assert "config" not in imported_modules(path), path

@@ -1,0 +1,347 @@
+"""Every batch ends acknowledged or spilled, and progress moves only in order. The clock is moved by hand."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kong_ai_tracing.batches import Batch, Body
+from kong_ai_tracing.delivery import Delivery, DeliveryLimits
+from kong_ai_tracing.identity import Position
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.spans import Span
+from kong_ai_tracing.store import Store
+from test_store import MARKER, RECORD, held_call
+
+
+class Sink:
+    """A destination whose answers the test decides, one request at a time."""
+
+    name = "sink"
+
+    def __init__(self) -> None:
+        self.received: list[list[bytes]] = []
+        self.answer: Callable[[list[bytes]], Outcome] = lambda parts: Accepted()
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.stalled: bytes | None = None
+        """Only bodies with this span wait at the gate; None: all."""
+        self.arrived = asyncio.Event()
+
+    def encode(self, span: Span) -> bytes:
+        raise NotImplementedError
+
+    def join(self, spans: Sequence[bytes]) -> bytes:
+        return b",".join(spans)
+
+    def split(self, data: bytes) -> list[bytes]:
+        return data.split(b",")
+
+    async def send(self, body: Body) -> Outcome:
+        parts = self.split(body.unpack().data)
+        self.arrived.set()
+        if self.stalled is None or self.stalled in parts:
+            await self.gate.wait()
+        outcome = self.answer(parts)
+        if isinstance(outcome, Accepted):
+            self.received.append(parts)
+        return outcome
+
+    async def close(self) -> None:
+        pass
+
+    @property
+    def spans(self) -> list[bytes]:
+        return [part for parts in self.received for part in parts]
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Rig:
+    """A delivery at work on a real store."""
+
+    def __init__(self, state_dir: Path, **limits: Any) -> None:
+        self.state_dir = state_dir
+        self.store = Store(state_dir)
+        self.sink = Sink()
+        self.clock = Clock()
+        defaults = {"commit_interval_seconds": 0.01, "free_space_floor_bytes": 0, "max_concurrency": 2}
+        self.delivery = Delivery(
+            self.sink,
+            self.store,
+            self.store.restore(),
+            DeliveryLimits(**(defaults | limits)),
+            clock=self.clock,
+            random=lambda: 1.0,
+        )
+        self.number = self.delivery.first_number
+        self.running: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.running = asyncio.create_task(self.delivery.run())
+
+    async def submit(self, *parts: bytes, **progress: Any) -> None:
+        body = Body(len(parts), b",".join(parts)) if parts else None
+        offset = self.number * 100
+        step = Progress(records={1: RECORD}, positions={1: Position(1, offset, MARKER)}, **progress)
+        batch = Batch(self.number, body, step)
+        self.number += 1
+        await self.delivery.submit(batch)
+
+    async def stop(self) -> None:
+        """As the daemon stops: senders first, then one last commit."""
+        if self.running is not None:
+            self.running.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self.running
+        await self.delivery.finish()
+
+    @property
+    def offset(self) -> int:
+        files = self.store.restore().files
+        return files[0].offset if files else 0
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let the tasks run until something they do is visible; real threads (SQLite) take real time."""
+    async with asyncio.timeout(10):
+        while not condition():  # noqa: ASYNC110 - the conditions are many, and not all have an event
+            await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    rig = Rig(tmp_path)
+    yield rig
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_an_acknowledged_batch_moves_the_position_and_leaves_no_body(rig: Rig) -> None:
+    """In the normal second nothing but a position is written."""
+    rig.start()
+    await rig.submit(b"a", b"b")
+    await rig.delivery.drained()
+    assert rig.sink.spans == [b"a", b"b"]
+    assert rig.offset == 100
+    status = rig.store.status()
+    assert (status.outbox_batches, status.counters["spans_delivered"]) == (0, 2)
+
+
+async def test_progress_never_passes_an_open_batch(rig: Rig) -> None:
+    """Answers may come in any order; the position waits for the oldest."""  # covers ACK-01
+    rig.sink.gate.clear()
+    rig.sink.stalled = b"first"
+    rig.start()
+    await rig.submit(b"first")
+    await rig.submit(b"second")
+    await rig.submit(b"third")
+    await until(lambda: rig.store.status().counters.get("spans_delivered") == 2)
+    assert rig.offset == 0
+    rig.sink.gate.set()
+    await rig.delivery.drained()
+    assert rig.offset == 300
+
+
+async def test_other_traffic_moves_the_position_too(rig: Rig) -> None:
+    """Lines that carry no call count as done."""  # covers ACK-09
+    rig.start()
+    await rig.submit()
+    await rig.delivery.drained()
+    assert rig.offset == 100
+
+
+async def test_a_batch_that_waits_too_long_is_spilled(rig: Rig) -> None:
+    """After the spill delay the body is on disk and the position moves on."""
+    rig.sink.answer = lambda parts: TryLater("503", 1_000)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: not rig.delivery.gate.healthy)
+    rig.clock.now += 2.1
+    await until(lambda: rig.offset == 100)
+    [number] = rig.store.restore().outbox
+    assert rig.store.body(number).unpack().data == b"a"
+
+
+async def test_spilled_batches_are_delivered_by_the_next_process(tmp_path: Path) -> None:
+    """What rests on disk does not need the log any more."""
+    before = Rig(tmp_path)
+    before.sink.answer = lambda parts: TryLater("503", 1_000)
+    before.start()
+    await before.submit(b"a")
+    await before.submit(b"b")
+    await before.stop()
+    assert before.offset == 200
+    before.store.close()
+    after = Rig(tmp_path)
+    after.start()
+    await after.delivery.drained()
+    await after.stop()
+    assert sorted(after.sink.spans) == [b"a", b"b"]
+    assert after.store.status().outbox_batches == 0
+    after.store.close()
+
+
+async def test_an_answer_that_comes_after_the_spill_still_counts(rig: Rig) -> None:
+    """The body leaves the outbox and is not sent a second time."""
+    rig.sink.gate.clear()
+    rig.start()
+    await rig.submit(b"a")
+    await rig.sink.arrived.wait()
+    rig.clock.now += 3
+    await rig.delivery.secure([])
+    await until(lambda: rig.store.restore().outbox != [])
+    rig.sink.gate.set()
+    await rig.delivery.drained()
+    assert rig.sink.spans == [b"a"]
+    assert rig.store.restore().outbox == []
+
+
+async def test_a_stop_loses_nothing_when_the_sink_hangs(rig: Rig) -> None:
+    """Unsent data rests in the outbox, the position is behind it."""  # covers PRC-02
+    rig.sink.gate.clear()
+    rig.start()
+    await rig.submit(b"a")
+    await rig.sink.arrived.wait()
+    await rig.stop()
+    assert rig.store.restore().outbox == [1]
+    assert rig.offset == 100
+
+
+async def test_a_plain_stop_repeats_nothing(rig: Rig) -> None:
+    """Requests under way get a moment to be answered."""
+    rig.sink.gate.clear()
+    rig.start()
+    await rig.submit(b"a")
+    await rig.sink.arrived.wait()
+    stopping = asyncio.create_task(rig.delivery.wind_down(5))
+    rig.sink.gate.set()
+    await stopping
+    await rig.stop()
+    assert rig.store.restore().outbox == []
+    assert rig.sink.spans == [b"a"]
+
+
+async def test_a_refused_batch_is_halved_down_to_the_guilty_span(rig: Rig) -> None:
+    """The others are delivered; the guilty one is kept with the server's reason."""  # covers SNK-06
+    rig.sink.answer = lambda parts: Refused("400 bad id") if b"bad" in parts else Accepted()
+    rig.start()
+    await rig.submit(b"a", b"b", b"bad", b"c")
+    await rig.delivery.drained()
+    assert rig.sink.spans == [b"a", b"b", b"c"]
+    assert rig.store.status().counters["spans_refused"] == 1
+    assert rig.store.status().refused == 1
+    assert rig.offset == 100
+
+
+async def test_a_revoked_key_sets_nothing_aside(rig: Rig) -> None:
+    """Everything is kept until the operator has acted."""  # covers SNK-08
+    rig.sink.answer = lambda parts: Hold("401", 360)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: rig.delivery.gate.holding)
+    rig.sink.answer = lambda parts: Accepted()
+    rig.clock.now += 400
+    await rig.submit(b"b")
+    rig.delivery.gate.give_up()
+    await rig.delivery.drained()
+    assert sorted(rig.sink.spans) == [b"a", b"b"]
+    assert rig.store.status().refused == 0
+
+
+async def test_the_reader_waits_while_too_much_is_on_the_way(tmp_path: Path) -> None:
+    """Memory is bounded: the log is the buffer."""
+    rig = Rig(tmp_path, max_in_flight_bytes=10)
+    rig.sink.gate.clear()
+    rig.start()
+    await rig.submit(b"0123456789")
+    waiting = asyncio.create_task(rig.submit(b"x"))
+    await rig.sink.arrived.wait()
+    assert not waiting.done()
+    assert rig.delivery.pause_reason == "the destination is slower than the log"
+    rig.sink.gate.set()
+    await waiting
+    await rig.delivery.drained()
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_full_outbox_pauses_the_reader_and_drops_nothing(tmp_path: Path) -> None:
+    """At the cap positions stay, submit waits, and all goes on when there is room again."""  # covers SNK-01
+    rig = Rig(tmp_path, outbox_max_bytes=30, max_in_flight_bytes=1)
+    rig.sink.answer = lambda parts: TryLater("503", 1_000)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: not rig.delivery.gate.healthy)
+    rig.clock.now += 3
+    await until(lambda: rig.offset == 100)
+    await rig.submit(b"b")
+    waiting = asyncio.create_task(rig.submit(b"c"))
+    rig.clock.now += 3
+    await until(lambda: rig.delivery.pause_reason == "the outbox is full")
+    assert not waiting.done()
+    rig.sink.answer = lambda parts: Accepted()
+    rig.clock.now += 2_000
+    rig.delivery.gate.give_up()
+    await waiting
+    await rig.delivery.drained()
+    assert sorted(rig.sink.spans) == [b"a", b"b", b"c"]
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_disk_that_takes_nothing_claims_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No offset moves until the write succeeds; then all of it does."""  # covers CHK-04
+    monkeypatch.setattr("kong_ai_tracing.delivery._STORE_RETRY_SECONDS", 0.01)
+    real, failures = rig.store.commit, 3
+
+    def commit(step: Any) -> None:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            raise sqlite3.OperationalError("database or disk is full")
+        real(step)
+
+    monkeypatch.setattr(rig.store, "commit", commit)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: rig.delivery.pause_reason is not None)
+    assert rig.offset == 0
+    await rig.delivery.drained()
+    assert rig.offset == 100
+    assert rig.sink.spans == [b"a"]
+
+
+async def test_a_call_that_waits_is_written_whole_before_its_file_goes(rig: Rig) -> None:
+    """A vanishing file is no longer needed for the calls that were read from it."""
+    waiting = held_call("a")
+    rig.start()
+    await rig.submit(held={waiting.id: waiting})
+    await until(lambda: len(rig.store.restore().held) == 1)
+    assert rig.store.restore().held[0].call is None
+    await rig.delivery.secure([RECORD.file_id])
+    await rig.submit()
+    await until(lambda: rig.store.restore().held[0].call == waiting)
+
+
+async def test_a_stop_writes_waiting_calls_whole(rig: Rig) -> None:
+    """The log may be rotated away while the daemon is down."""
+    waiting = held_call("a")
+    rig.start()
+    await rig.submit(held={waiting.id: waiting})
+    await rig.delivery.drained()
+    await rig.stop()
+    assert rig.store.restore().held[0].call == waiting

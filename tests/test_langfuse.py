@@ -1,0 +1,111 @@
+"""One request to Langfuse and what its answer means, against a server that behaves like the real one."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import httpx
+import pytest
+from langfuse_server import FakeLangfuse
+from test_otlp import SPAN
+
+from kong_ai_tracing.batches import Body
+from kong_ai_tracing.langfuse import Langfuse, classify
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+
+
+def langfuse(url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5) -> Langfuse:
+    return Langfuse(
+        otlp_url=f"{url}/api/public/otel/v1/traces",
+        public_key="pk-lf-test",
+        secret_key=secret_key,
+        timeout_seconds=timeout,
+        compress=compress,
+        max_connections=2,
+    )
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[FakeLangfuse]:
+    with FakeLangfuse() as server:
+        yield server
+
+
+async def send(destination: Langfuse, body: Body | None = None) -> Outcome:
+    if body is None:
+        body = Body(1, destination.join([destination.encode(SPAN)]))
+    try:
+        return await destination.send(body)
+    finally:
+        await destination.close()
+
+
+@pytest.mark.parametrize("compress", [True, False])
+@pytest.mark.parametrize("packed", [True, False])
+async def test_a_body_is_accepted_in_every_form(server: FakeLangfuse, compress: bool, packed: bool) -> None:
+    """Fresh or from disk, compressed or not on the wire: the same span arrives."""
+    destination = langfuse(server.url, compress=compress)
+    body = Body(1, destination.join([destination.encode(SPAN)]))
+    assert await send(destination, body.pack() if packed else body) == Accepted()
+    assert [span["spanId"] for span in server.spans] == [SPAN.id]
+    assert server.violations == []
+    [request] = server.requests
+    assert request.headers.get("content-encoding") == ("gzip" if compress else None)
+    assert request.headers["x-langfuse-ingestion-version"] == "4"
+
+
+@pytest.mark.parametrize(
+    ("script", "kind"),
+    [("429:7", TryLater), ("500", TryLater), ("503", TryLater), ("408", TryLater), ("401", Hold), ("403", Hold),
+     ("400", Refused), ("413", Refused), ("cut", TryLater), ("hang", TryLater), ("accept-cut", TryLater)],
+)
+async def test_each_answer_has_one_meaning(server: FakeLangfuse, script: str, kind: type[Outcome]) -> None:
+    """Only what can never pass is refused; everything else keeps the data."""  # covers SNK-09
+    server.script(script)
+    assert isinstance(await send(langfuse(server.url)), kind)
+
+
+async def test_a_wrong_key_holds_and_is_not_printed(server: FakeLangfuse) -> None:
+    """The reason names the keys as the thing to check, never their text."""
+    outcome = await send(langfuse(server.url, secret_key="sk-lf-very-secret"))
+    assert isinstance(outcome, Hold)
+    assert outcome.probe_after_seconds >= 360
+    assert "very-secret" not in outcome.reason
+
+
+async def test_a_server_without_otlp_and_a_wrong_path_hold(server: FakeLangfuse) -> None:
+    """404 and a redirect are matters of configuration: nothing is set aside."""
+    server.has_otlp = False
+    assert isinstance(await send(langfuse(server.url)), Hold)
+    assert isinstance(await send(langfuse(server.url + "/wrong")), Hold)
+
+
+async def test_nobody_there_is_tried_later() -> None:
+    """A refused connection is an outage."""
+    assert isinstance(await send(langfuse("http://127.0.0.1:1")), TryLater)
+
+
+def test_a_web_page_is_no_success() -> None:
+    """A proxy's login page with status 200 must not swallow data."""  # covers SNK-10
+    response = httpx.Response(200, headers={"content-type": "text/html"}, text="<html>log in</html>")
+    assert isinstance(classify(response), Hold)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [("7", 7.0), ("0.5", 0.5), ("100000", 300.0), ("-3", None), ("soon", None), ("nan", None), ("inf", None)],
+)
+def test_retry_after_is_obeyed_within_reason(value: str, expected: float | None) -> None:
+    """Seconds are taken up to five minutes; nonsense is ignored."""  # covers SNK-04
+    assert classify(httpx.Response(429, headers={"retry-after": value})) == TryLater("429", expected)
+
+
+def test_retry_after_may_be_a_date() -> None:
+    """HTTP allows both forms."""
+    date = format_datetime(datetime.now(UTC) + timedelta(seconds=60), usegmt=True)
+    outcome = classify(httpx.Response(503, headers={"retry-after": date}))
+    assert isinstance(outcome, TryLater)
+    assert outcome.after_seconds is not None
+    assert 50 < outcome.after_seconds <= 60
