@@ -8,15 +8,17 @@ from email.utils import format_datetime
 
 import httpx
 import pytest
-from langfuse_server import FakeLangfuse
-from test_otlp import SPAN
 
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.langfuse import Langfuse, classify
 from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+from langfuse_server import FakeLangfuse
+from test_otlp import SPAN
 
 
-def langfuse(url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5) -> Langfuse:
+def langfuse(
+    url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5
+) -> Langfuse:
     return Langfuse(
         otlp_url=f"{url}/api/public/otel/v1/traces",
         public_key="pk-lf-test",
@@ -58,8 +60,19 @@ async def test_a_body_is_accepted_in_every_form(server: FakeLangfuse, compress: 
 
 @pytest.mark.parametrize(
     ("script", "kind"),
-    [("429:7", TryLater), ("500", TryLater), ("503", TryLater), ("408", TryLater), ("401", Hold), ("403", Hold),
-     ("400", Refused), ("413", Refused), ("cut", TryLater), ("hang", TryLater), ("accept-cut", TryLater)],
+    [
+        ("429:7", TryLater),
+        ("500", TryLater),
+        ("503", TryLater),
+        ("408", TryLater),
+        ("401", Hold),
+        ("403", Hold),
+        ("400", Refused),
+        ("413", Refused),
+        ("cut", TryLater),
+        ("hang", TryLater),
+        ("accept-cut", TryLater),
+    ],
 )
 async def test_each_answer_has_one_meaning(server: FakeLangfuse, script: str, kind: type[Outcome]) -> None:
     """Only what can never pass is refused; everything else keeps the data."""  # covers SNK-09
@@ -99,7 +112,9 @@ def test_a_web_page_is_no_success() -> None:
 )
 def test_retry_after_is_obeyed_within_reason(value: str, expected: float | None) -> None:
     """Seconds are taken up to five minutes; nonsense is ignored."""  # covers SNK-04
-    assert classify(httpx.Response(429, headers={"retry-after": value})) == TryLater("429", expected)
+    outcome = classify(httpx.Response(429, headers={"retry-after": value}))
+    assert isinstance(outcome, TryLater)
+    assert outcome.after_seconds == expected
 
 
 def test_retry_after_may_be_a_date() -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import orjson
-from langfuse_rules import read_export
 from msgspec.structs import replace
 
 from kong_ai_tracing import otlp
 from kong_ai_tracing.calls import Context, Observation
 from kong_ai_tracing.spans import Span
+from langfuse_rules import read_export
 
 TRACE_ID, SPAN_ID, PARENT_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331", "00f067aa0ba902b7"
 
@@ -55,7 +55,8 @@ def test_a_span_arrives_with_everything_langfuse_reads() -> None:
     assert span["endTimeUnixNano"] == 1_795_420_249_222_000_000
     attributes = span["attributes"]
     assert orjson.loads(attributes["langfuse.observation.input"]) == [{"role": "user", "content": "Grüße 😀"}]
-    assert orjson.loads(attributes["langfuse.observation.usage_details"]) == {"input": 3, "output": 1, "total": 4}
+    usage = orjson.loads(attributes["langfuse.observation.usage_details"])
+    assert usage == {"input": 3, "output": 1, "total": 4}
     assert orjson.loads(attributes["langfuse.observation.cost_details"]) == {"total": 0.25}
     assert attributes["langfuse.observation.completion_start_time"] == "2026-11-23T07:50:49.001Z"
     assert attributes["langfuse.trace.tags"] == ["a", "b"]

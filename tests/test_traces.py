@@ -12,7 +12,9 @@ from kong_ai_tracing.traces import Emission, Grouping, GroupingLimits, Remembere
 TRACE = trace_id_from_seed("turn-1")
 
 
-def call(name: str, *, trace: str = TRACE, shared: bool = True, start: int = 1_000, **context: object) -> AICall:
+def call(
+    name: str, *, trace: str = TRACE, shared: bool = True, start: int = 1_000, **context: object
+) -> AICall:
     return AICall(
         id=observation_id_from_seed(name),
         observation=Observation(
@@ -20,12 +22,18 @@ def call(name: str, *, trace: str = TRACE, shared: bool = True, start: int = 1_0
             name=name,
             started_at_ms=start,
             ended_at_ms=start + 100,
-            input=orjson.dumps([{"role": "system", "content": "s"}, {"role": "user", "content": f"ask {name}"}]),
+            input=orjson.dumps(
+                [{"role": "system", "content": "s"}, {"role": "user", "content": f"ask {name}"}]
+            ),
             output=orjson.dumps({"role": "assistant", "content": f"answer {name}"}),
             usage_details={"input": 1, "output": 2, "total": 3},
         ),
         context=Context(
-            trace_id=trace, shared=shared, trace_name="chat", environment="test", **context  # type: ignore[arg-type]
+            trace_id=trace,
+            shared=shared,
+            trace_name="chat",
+            environment="test",
+            **context,  # type: ignore[arg-type]
         ),
     )
 
@@ -81,7 +89,7 @@ def test_no_call_waits_longer_than_the_hold_time() -> None:
 
 
 def test_late_calls_hang_under_the_same_root_which_is_sent_again() -> None:
-    """A woken group keeps its root's id and start, and the root shows the new end and answer."""  # covers ACK-07
+    """A woken group keeps its root's id and start; the root shows the new end and answer."""  # covers ACK-07
     grouping = Grouping()
     grouping.add([call("a", start=1_000), call("b", start=2_000)], now_ms=0)
     first_root = next(iter(grouping.due(2_000))).span

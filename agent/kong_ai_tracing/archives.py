@@ -160,7 +160,7 @@ class Archives:
         return items
 
     def _last_line(self, archive: _Archive) -> list[Line | OversizedLine]:
-        """A last line without newline is whole when it is JSON; else it was cut, or is still being written."""
+        """A last line without newline is whole if it is JSON; else it was cut, or is still being written."""
         rest = self._cutter.unfinished()
         if not rest:
             return []

@@ -6,10 +6,12 @@ import asyncio
 import sqlite3
 from collections.abc import Callable, Sequence
 
+from msgspec import MsgspecError
+
 from kong_ai_tracing import localrecords
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.localstore import LocalStore
-from kong_ai_tracing.outcomes import Accepted, Outcome, TryLater
+from kong_ai_tracing.outcomes import Accepted, Outcome, Refused, TryLater
 from kong_ai_tracing.spans import Span
 
 
@@ -36,6 +38,8 @@ class Local:
             await asyncio.to_thread(self._write, body)
         except (sqlite3.Error, OSError) as error:
             return TryLater(str(error))
+        except MsgspecError as error:
+            return Refused(f"not a batch of this store: {error}")
         return Accepted()
 
     async def close(self) -> None:
