@@ -22,7 +22,15 @@ from kong_ai_tracing.ids import observation_id_from_seed
 from kong_ai_tracing.levels import failed, level_of, message_of
 from kong_ai_tracing.observations import Level, Observation
 from kong_ai_tracing.payloads import Answered, Asked, Dialect, Sketch, read_answer, read_request
-from kong_ai_tracing.providers import Exchange, exchange_of, is_call, may_be_call, model_in_path, provider_of
+from kong_ai_tracing.providers import (
+    Exchange,
+    exchange_of,
+    is_call,
+    may_be_call,
+    model_in_path,
+    provider_by_signs,
+    provider_of,
+)
 from kong_ai_tracing.sections import Place, Section, sections_of
 from kong_ai_tracing.timing import timing_of
 from kong_ai_tracing.usage import ZERO_USAGE, usage_buckets
@@ -59,6 +67,7 @@ class _Exchanged(Struct):
     dialect: Dialect
     asked: Asked
     answered: Answered
+    streamed: bool
 
     @property
     def is_proxied(self) -> bool:
@@ -71,15 +80,8 @@ class _Exchanged(Struct):
     @property
     def answer_captured(self) -> bool:
         """Whether the answer is the provider's own, not Kong's account of it."""
-        return self.response.body is self.captured.response
-
-    @property
-    def streamed(self) -> bool:
-        if not self.is_proxied:
-            return False
-        if self.response.stream is not None or self.exchange.streamed:
-            return True
-        return self.asked.streamed or text(self.section.meta.get("request_mode")) == "stream"
+        body = self.response.body
+        return body.text is not None and body is self.captured.response
 
 
 def calls_of(entry: LogEntry, settings: CallSettings, explain: bool = False) -> list[AICall]:
@@ -131,7 +133,13 @@ def _read(
     dialect, asked = read_request(request, hint)
     bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
     answered = read_answer(response, dialect, bare_text=bare_text)
-    return _Exchanged(exchange, section, captured, request, response, dialect, asked, answered)
+    streamed = section.place is Place.PROXIED and (
+        response.stream is not None
+        or exchange.streamed
+        or asked.streamed
+        or text(section.meta.get("request_mode")) == "stream"
+    )
+    return _Exchanged(exchange, section, captured, request, response, dialect, asked, answered, streamed)
 
 
 def _call(read: _Exchanged, identity: Identity, *, is_main: bool) -> AICall:
@@ -222,6 +230,9 @@ def _provider(read: _Exchanged) -> str | None:
     logged = text(read.section.meta.get("provider_name"))
     if logged or not read.is_proxied:
         return logged
+    if read.section.namespace or read.section.meta:
+        # ai-proxy refused before it had chosen a provider, or 3.8 logs none with an error.
+        return read.exchange.kong_model[0] or provider_by_signs(read.exchange)
     return provider_of(read.exchange, read.dialect)
 
 

@@ -11,14 +11,8 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from kong_ai_tracing.contextsources import (
-    JSON_HEADERS,
-    METADATA_MEMBERS,
-    PROPERTY_PREFIX,
-    Offers,
-    offers_of,
-)
-from kong_ai_tracing.entries import LogEntry, first_text, path_of, table, text
+from kong_ai_tracing.contextsources import METADATA_MEMBERS, Offers, offers_of
+from kong_ai_tracing.entries import LogEntry, table, text
 from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import environment_of, flat, label, limited, tags_of
@@ -27,16 +21,18 @@ from kong_ai_tracing.tracekeys import parent_span_of, trace_key_of
 ADJUSTED = "kong_ai_tracing.adjusted"
 """Metadata: names of the values that had to be changed to be accepted."""
 
-_METADATA_FIELDS = (
-    "organization_id",
-    "project_id",
-    "message_id",
-    "chat_id",
-    "agent_id",
-    "app_name",
-    "prompt_name",
-    "prompt_version",
-    "helicone_prompt_id",
+_METADATA_FIELDS = frozenset(
+    (
+        "organization_id",
+        "project_id",
+        "message_id",
+        "chat_id",
+        "agent_id",
+        "app_name",
+        "prompt_name",
+        "prompt_version",
+        "helicone_prompt_id",
+    )
 )
 
 
@@ -97,10 +93,10 @@ def identify(
         environment=fitting.fit_environment(environment, settings.environment),
         user_id=fitting.fit("user_id", offers.text("user_id")),
         session_id=fitting.fit("session_id", offers.text("session_id")),
-        tags=tags_of(offers.get("tags")),
+        tags=tags_of(tags) if (tags := offers.get("tags")) else [],
         release=fitting.fit("release", offers.text("release") or settings.release),
         version=fitting.fit("version", offers.text("version") or settings.version),
-        metadata=_metadata(offers, headers, metadata),
+        metadata=_metadata(offers, metadata),
     )
     context.metadata.update(fitting.notes())
     identity = Identity(
@@ -166,28 +162,15 @@ def _observation_name(offers: Offers, fitting: _Fitting) -> str | None:
     return fitting.fit("observation_name", name)
 
 
-def _metadata(offers: Offers, headers: dict[str, Any], metadata: dict[str, Any]) -> dict[str, Any]:
+def _metadata(offers: Offers, metadata: dict[str, Any]) -> dict[str, Any]:
     """Labels of the trace: those with a name of their own, then whatever the caller added."""
-    found = flat({name: value for name, value in metadata.items() if name not in METADATA_MEMBERS})
-    for name, value in headers.items():
-        if name in JSON_HEADERS:
-            found.update(_labels_in(value))
-        elif name.startswith(PROPERTY_PREFIX):
-            found.update(flat({name.removeprefix(PROPERTY_PREFIX): first_text(value)}))
-        elif name == "http-referer":
-            found["referer"] = label(path_of(first_text(value)))
-    for name in _METADATA_FIELDS:
-        if (value := offers.text(name)) is not None:
-            found[name] = label(value)
+    found: dict[str, Any] = {}
+    if metadata:
+        found = flat({name: value for name, value in metadata.items() if name not in METADATA_MEMBERS})
+    found.update(offers.labels)
+    for name in offers.among(_METADATA_FIELDS):
+        found[name] = label(offers.text(name))
     return found
-
-
-def _labels_in(header: Any) -> dict[str, Any]:
-    words = first_text(header)
-    values = value_of(words)
-    if isinstance(values, dict):
-        return flat(values)
-    return {"metadata": label(words)} if words else {}
 
 
 def _own_id(entry: LogEntry) -> str:
@@ -206,5 +189,5 @@ def _sources(offers: Offers, trace: str, name: str, environment: str) -> dict[st
         "release": offers.source("release"),
         "version": offers.source("version"),
     }
-    found.update((field, offers.source(field)) for field in _METADATA_FIELDS)
+    found.update((field, offers.source(field)) for field in sorted(_METADATA_FIELDS))
     return {field: source for field, source in found.items() if source}

@@ -16,7 +16,7 @@ from typing import Any
 import orjson
 from msgspec import Struct
 
-from kong_ai_tracing.jsontext import clean, parse
+from kong_ai_tracing.jsontext import parse
 from kong_ai_tracing.lines import Line, Origin, SetAside
 
 _UNKNOWN_WORDS = frozenset({"", "UNSPECIFIED", "NOT_SPECIFIED", "ERROR__NOT_SET"})
@@ -33,82 +33,72 @@ class Ignored(Struct, frozen=True):
     reason: str
 
 
-class LogEntry(Struct):
-    """One request as Kong logged it."""
+class LogEntry:
+    """One request as Kong logged it; `damaged` when bytes that were no UTF-8 had to be replaced."""
 
-    line: Line
-    record: dict[str, Any]
-    damaged: bool = False
-    """True when bytes that were no UTF-8, or no JSON, had to be replaced."""
+    __slots__ = (
+        "consumer",
+        "damaged",
+        "latencies",
+        "line",
+        "method",
+        "path",
+        "record",
+        "request",
+        "response",
+        "route",
+        "service",
+        "status",
+        "upstream_path",
+    )
+
+    def __init__(self, line: Line, record: dict[str, Any], damaged: bool = False) -> None:
+        self.line = line
+        self.record = record
+        self.damaged = damaged
+        self.request = table(record.get("request"))
+        self.response = table(record.get("response"))
+        self.latencies = table(record.get("latencies"))
+        self.service = table(record.get("service"))
+        self.route = table(record.get("route"))
+        self.consumer = table(record.get("consumer"))
+        self.status = integer(self.response.get("status"))
+        self.method = (text(self.request.get("method")) or "").upper()
+        # Without the query: keys may be in there.
+        self.path = path_of(self.request.get("uri"))
+        self.upstream_path = path_of(record.get("upstream_uri"))
 
     @property
     def origin(self) -> Origin:
+        """Where the line stands."""
         return self.line.origin
 
     @property
-    def seed(self) -> str:
-        """What the ids are derived from: Kong's request id, else (before 3.5) a digest of the line."""
-        return self.request_id or sha256(self.line.data).hexdigest()
-
-    @property
     def request_id(self) -> str | None:
+        """Kong's own id of the request, since 3.5."""
         return text(self.request.get("id"))
 
     @property
-    def request(self) -> dict[str, Any]:
-        return table(self.record.get("request"))
-
-    @property
-    def response(self) -> dict[str, Any]:
-        return table(self.record.get("response"))
-
-    @property
-    def latencies(self) -> dict[str, Any]:
-        return table(self.record.get("latencies"))
-
-    @property
-    def service(self) -> dict[str, Any]:
-        return table(self.record.get("service"))
-
-    @property
-    def route(self) -> dict[str, Any]:
-        return table(self.record.get("route"))
-
-    @property
-    def consumer(self) -> dict[str, Any]:
-        return table(self.record.get("consumer"))
+    def seed(self) -> str:
+        """What the ids are derived from: Kong's request id, else a digest of the line."""
+        return self.request_id or sha256(self.line.data).hexdigest()
 
     @property
     def ai(self) -> dict[str, Any]:
+        """What Kong's AI plugins wrote."""
         return table(self.record.get("ai"))
 
     @property
     def tries(self) -> list[dict[str, Any]]:
+        """The balancer's attempts."""
         return tables(self.record.get("tries"))
-
-    @property
-    def status(self) -> int | None:
-        return integer(self.response.get("status"))
-
-    @property
-    def method(self) -> str:
-        return (text(self.request.get("method")) or "").upper()
-
-    @property
-    def path(self) -> str:
-        """The path the client asked for, without its query: keys may be in there."""
-        return path_of(self.request.get("uri"))
-
-    @property
-    def upstream_path(self) -> str:
-        return path_of(self.record.get("upstream_uri"))
 
 
 def read_entries(line: Line) -> list[LogEntry | SetAside | Ignored]:
     """What one physical line holds: normally one entry; a torn line may hold a ruin and a good entry."""
     data = line.data
     try:
-        record = orjson.loads(clean(data) if b"\\u0000" in data else data)
+        record = orjson.loads(data)
     except orjson.JSONDecodeError:
         return _read_damaged(line)
     return [_entry(line, record, damaged=False)]
@@ -223,8 +213,10 @@ def first_text(value: Any) -> str | None:
 
 def integer(value: Any) -> int | None:
     """A whole number, also one that was printed as a float (`1e+14`) or as a string."""
-    number_ = number(value)
-    return None if number_ is None else round(number_)
+    if type(value) is int:
+        return value
+    found = number(value)
+    return None if found is None else round(found)
 
 
 def number(value: Any) -> float | None:
@@ -248,4 +240,8 @@ def path_of(uri: Any) -> str:
 
 def headers_of(message: dict[str, Any]) -> dict[str, Any]:
     """The headers of `request` or `response`, names in lower case with hyphens."""
-    return {name.lower().replace("_", "-"): value for name, value in table(message.get("headers")).items()}
+    headers = table(message.get("headers"))
+    names = "".join(headers)
+    if "_" not in names and names == names.lower():
+        return headers
+    return {name.lower().replace("_", "-"): value for name, value in headers.items()}

@@ -17,8 +17,6 @@ from kong_ai_tracing.usage import prompt_and_completion
 
 Facts = dict[str, Any]
 
-_NO_STATUS = frozenset(("", "-"))
-
 
 def facts_of_call(asked: Asked, answered: Answered, request: Body, response: Body) -> Facts:
     """What the bodies say, and where they do not, why."""
@@ -57,7 +55,8 @@ def facts_of_speed(timing: Timing, usage: dict[str, int]) -> Facts:
 def facts_of_gateway(exchange: Exchange) -> Facts:
     """What Kong says of the request as a whole."""
     entry = exchange.entry
-    latencies = entry.latencies
+    record, latencies = entry.record, entry.latencies
+    upstream_status = text(record.get("upstream_status"))
     return {
         "status_code": entry.status,
         "http_method": entry.method or None,
@@ -65,12 +64,12 @@ def facts_of_gateway(exchange: Exchange) -> Facts:
         "kong_request_id": entry.request_id,
         "kong_service": _name_of(entry.service),
         "kong_route": _name_of(entry.route),
-        "kong_consumer": _consumer(entry),
-        "kong_workspace": text(entry.record.get("workspace_name")) or text(entry.record.get("workspace")),
+        "kong_consumer": _consumer(entry.consumer) if entry.consumer else None,
+        "kong_workspace": text(record.get("workspace_name")) or text(record.get("workspace")),
         "kong_latency_ms": duration(latencies.get("kong")),
         "proxy_latency_ms": duration(latencies.get("proxy")),
         "receive_latency_ms": duration(latencies.get("receive")),
-        "upstream_status": _upstream_status(entry),
+        "upstream_status": upstream_status if upstream_status != "-" else None,
         "provider_request_id": first_text(exchange.response_headers.get("x-request-id")),
         "tries": _tries(entry),
         "kong_ai_tracing.repaired": entry.damaged or None,
@@ -97,17 +96,11 @@ def known(*facts: Facts) -> Facts:
 
 
 def _name_of(entity: dict[str, Any]) -> str | None:
-    return (text(entity.get("name")) or text(entity.get("id"))) if entity else None
+    return text(entity.get("name")) or text(entity.get("id"))
 
 
-def _consumer(entry: LogEntry) -> str | None:
-    names = (text(entry.consumer.get(name)) for name in ("username", "custom_id", "id"))
-    return next((name for name in names if name), None)
-
-
-def _upstream_status(entry: LogEntry) -> str | None:
-    status = text(entry.record.get("upstream_status"))
-    return None if status in _NO_STATUS else status
+def _consumer(consumer: dict[str, Any]) -> str | None:
+    return text(consumer.get("username")) or text(consumer.get("custom_id")) or text(consumer.get("id"))
 
 
 def _tries(entry: LogEntry) -> list[Facts] | None:

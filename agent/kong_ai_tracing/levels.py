@@ -71,7 +71,7 @@ def _phrase(status: int) -> str:
 
 def message_of(failure: Failure) -> str:
     """What a provider says of a failure, without the keys that some quote in it."""
-    message = failure.message
+    message = failure.message.replace("\x00", "\ufffd")
     for pattern in _KEYS:
         message = pattern.sub("[key]", message)
     return message if len(message) <= _MAX_MESSAGE else message[:_MAX_MESSAGE] + "…"

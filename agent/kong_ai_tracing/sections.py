@@ -30,7 +30,6 @@ _NO_CALLS = frozenset(
         "ai-prompt-compressor",
     )
 )
-_CALL_MEMBERS = ("meta", "usage", "payload")
 
 
 class Place(IntEnum):
@@ -82,7 +81,11 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
 
 
 def _is_call(value: dict[str, Any]) -> bool:
-    return any(isinstance(value.get(member), dict) for member in _CALL_MEMBERS)
+    return (
+        isinstance(value.get("meta"), dict)
+        or isinstance(value.get("usage"), dict)
+        or isinstance(value.get("payload"), dict)
+    )
 
 
 def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:

@@ -44,19 +44,23 @@ def parent_span_of(headers: dict[str, Any], offers: Offers) -> str | None:
 
 
 def _explicit(offers: Offers) -> TraceKey | None:
-    trace_id = trace_id_from(offers.text("trace_id") or "")
+    named = offers.text("trace_id")
+    trace_id = trace_id_from(named) if named else None
     return (trace_id, offers.source("trace_id") or "") if trace_id else None
 
 
 def _context(entry: LogEntry, headers: dict[str, Any]) -> TraceKey | None:
-    parent = _TRACEPARENT.fullmatch(_header(headers, "traceparent"))
-    if parent and (trace_id := trace_id_from(parent[1])):
-        return trace_id, "header traceparent"
-    logged = table(entry.record.get("trace_id"))
-    for name in _KONG_FORMATS if logged else ():
-        if trace_id := _from_kong(name, text(logged.get(name))):
-            return trace_id, f"kong trace_id.{name}"
-    for name, read in _OTHER_HEADERS:
+    if "traceparent" in headers:
+        parent = _TRACEPARENT.fullmatch(_header(headers, "traceparent"))
+        if parent and (trace_id := trace_id_from(parent[1])):
+            return trace_id, "header traceparent"
+    if logged := table(entry.record.get("trace_id")):
+        for name in _KONG_FORMATS:
+            if trace_id := _from_kong(name, text(logged.get(name))):
+                return trace_id, f"kong trace_id.{name}"
+    if _OTHER_HEADERS.keys().isdisjoint(headers):
+        return None
+    for name, read in _OTHER_HEADERS.items():
         if (value := _header(headers, name)) and (trace_id := read(value)):
             return trace_id, f"header {name}"
     return None
@@ -90,13 +94,13 @@ def _from_uber(value: str) -> str | None:
     return trace_id_from(match[1].zfill(32)) if match else None
 
 
-_OTHER_HEADERS = (
-    ("x-b3-traceid", _from_hex),
-    ("b3", _from_b3),
-    ("x-datadog-trace-id", _from_decimal),
-    ("uber-trace-id", _from_uber),
-    ("ot-tracer-traceid", _from_hex),
-)
+_OTHER_HEADERS = {
+    "x-b3-traceid": _from_hex,
+    "b3": _from_b3,
+    "x-datadog-trace-id": _from_decimal,
+    "uber-trace-id": _from_uber,
+    "ot-tracer-traceid": _from_hex,
+}
 
 
 def _message(offers: Offers) -> TraceKey | None:

@@ -48,8 +48,12 @@ def usage_buckets(usage: Any) -> dict[str, int]:
 
 def prompt_and_completion(buckets: dict[str, int]) -> tuple[int, int]:
     """All tokens that went in and all that came out, details included."""
-    prompt = sum(tokens for name, tokens in buckets.items() if name.startswith("input"))
-    completion = sum(tokens for name, tokens in buckets.items() if name.startswith("output"))
+    prompt = completion = 0
+    for name, tokens in buckets.items():
+        if name.startswith("input"):
+            prompt += tokens
+        elif name.startswith("output"):
+            completion += tokens
     return prompt, completion
 
 
@@ -64,19 +68,25 @@ def _add(
     rest = _first_count(reported, names)
     if rest is None:
         return
-    details = next((part for each in detail_names if (part := table(reported.get(each)))), {})
     found: dict[str, int] = {}
-    for detail, bucket in parts:
-        part = _count(details.get(detail))
-        if part and part <= rest:
-            found[bucket] = part
-            rest -= part
+    for each in detail_names:
+        details = table(reported.get(each))
+        for detail, bucket in parts if details else ():
+            tokens = _count(details.get(detail))
+            if tokens and tokens <= rest:
+                found[bucket] = tokens
+                rest -= tokens
+        if found:
+            break
     buckets[name] = rest
     buckets.update(found)
 
 
 def _first_count(reported: dict[str, Any], names: tuple[str, ...]) -> int | None:
-    return next((tokens for name in names if (tokens := _count(reported.get(name))) is not None), None)
+    for name in names:
+        if name in reported and (tokens := _count(reported[name])) is not None:
+            return tokens
+    return None
 
 
 def _count(value: Any) -> int | None:

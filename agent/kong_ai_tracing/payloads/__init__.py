@@ -80,14 +80,15 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
 
 def _read_fields(sketch: Sketch, hint: Dialect) -> Answered:
     fields = sketch.fields or {}
-    first = (hint,) if hint is completions.DIALECT else ()
+    first: tuple[Dialect, ...] = (hint,) if hint is completions.DIALECT else ()
     for dialect in (*first, *_ANSWERS_BY_SHAPE):
         if dialect.is_response(fields):
             return dialect.read_response(fields)
     if failure := failure_of(fields):
         return Answered(failure=failure)
-    reader: Dialect = hint if hint.is_response(fields) else coarse.UNKNOWN
-    return reader.read_response(fields)
+    if hint.is_response(fields):
+        return hint.read_response(fields)
+    return coarse.UNKNOWN.read_response(fields)
 
 
 def _bare(text: str, hint: Dialect) -> Answered:

@@ -9,7 +9,7 @@ from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, object_text, objects_of, value_of
+from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, objects_of, value_of
 from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
 from kong_ai_tracing.payloads.dialect import (
     Answered,
@@ -29,6 +29,7 @@ class _Message(Struct):
     content: str | list[Any] | None = None
 
 
+_MESSAGE = Decoder(_Message)
 _MESSAGES = Decoder(list[_Message])
 
 
@@ -90,10 +91,13 @@ def _with_role(message: bytes) -> bytes:
 
 
 def _content_length(choice: Fields) -> int:
-    if "message" in choice:
-        message = fields_of(choice["message"]) or {}
-        return text_length(value_of(message.get("content")))
-    return text_length(value_of(choice.get("text")))
+    message = choice.get("message")
+    if message is None:
+        return text_length(value_of(choice.get("text")))
+    try:
+        return text_length(_MESSAGE.decode(message).content)
+    except (ValueError, RecursionError):
+        return text_length((value_of(message) or {}).get("content"))
 
 
 def _read_events(stream: EventStream) -> Answered:

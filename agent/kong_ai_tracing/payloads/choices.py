@@ -5,21 +5,24 @@ from __future__ import annotations
 from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, objects_of, value_of
+from kong_ai_tracing.jsontext import Fields, is_empty, value_of
 from kong_ai_tracing.payloads.dialect import Answered, failure_in, failure_of, word_of
 
 GAP = " […] "
 """Stands in a text where the middle of a stream was not captured."""
 
 
+_CHOICE_MEMBERS = (b'"message"', b'"text"', b'"delta"')
+
+
 def has_choices(fields: Fields) -> bool:
     """Whether an answer holds choices, be it an empty list or Kong's `{}` for one."""
     if "choices" not in fields:
         return False
-    choices = objects_of(fields["choices"])
-    if choices:
-        return any(not choice.keys().isdisjoint(("message", "text", "delta")) for choice in choices)
-    return "usage" in fields or "object" in fields
+    if is_empty(fields["choices"]):
+        return "usage" in fields or "object" in fields
+    choices = bytes(fields["choices"])
+    return any(member in choices for member in _CHOICE_MEMBERS)
 
 
 def is_chunk(event: dict[str, Any]) -> bool:
