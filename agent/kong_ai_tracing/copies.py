@@ -14,12 +14,13 @@ from typing import Generic, TypeVar
 from msgspec import Struct
 
 from kong_ai_tracing.identity import (
-    TELLING_HEAD_BYTES,
+    TELLING_BYTES,
     Known,
     Seen,
     digest_of,
     equal_before,
     head_is,
+    is_telling,
     marker_holds,
 )
 from kong_ai_tracing.streams import Stream
@@ -32,16 +33,19 @@ class Heads(Generic[K]):
 
     def __init__(self, known: Iterable[K]) -> None:
         self._by_head: dict[int, dict[bytes, list[K]]] = {}
+        self._headless: list[K] = []
         for one in known:
             self.add(one)
 
     def add(self, known: K) -> None:
-        if known.head_length >= TELLING_HEAD_BYTES:
+        if known.head_length >= TELLING_BYTES:
             same_length = self._by_head.setdefault(known.head_length, {})
             same_length.setdefault(known.head_digest, []).append(known)
+        elif is_telling(known):
+            self._headless.append(known)
 
     def find(self, head: bytes) -> list[K]:
-        found: list[K] = []
+        found = list(self._headless)
         for length, by_digest in self._by_head.items():
             if length <= len(head):
                 found += by_digest.get(digest_of(head[:length]), ())
@@ -77,4 +81,4 @@ def common_length(stream: Stream, fd: int, seen: Seen) -> int | None:
     if seen.size >= stream.offset:
         return stream.offset if marker_holds(fd, stream.offset, stream.marker) else None
     # The original was cut when less had been copied than read: what there is has been read.
-    return seen.size if stream.broken is not None else None
+    return seen.size if stream.broken is not None and stream.head_length >= TELLING_BYTES else None

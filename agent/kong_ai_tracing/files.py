@@ -85,6 +85,7 @@ class LogFiles:
         self._handles: dict[int, AsyncFileIO] = {}
         self._turns: deque[_Turn] = deque()
         self._chunks_since_poll = 0
+        self._wants_scan = False
         self._lock = asyncio.Lock()
         self._early: ScanResult | None = None
 
@@ -99,10 +100,16 @@ class LogFiles:
             for stream in list(self._table.streams.values())
         ]
 
+    @property
+    def wants_scan(self) -> bool:
+        """A read has met something that only a scan can settle: best done now rather than when it is due."""
+        return self._wants_scan
+
     async def scan(self) -> ScanResult:
         """Find new, renamed, cut and deleted files. Its records must be stored before their positions."""
         async with self._lock:
             result = await _to_its_end(asyncio.to_thread(self._catalog.scan))
+            self._wants_scan = False
             early, self._early = self._early, None
             return result if early is None else _joined(early, result)
 
@@ -140,6 +147,7 @@ class LogFiles:
         for stream in self._table.streams.values():
             if self._table.look(stream):
                 grown.setdefault(stream.family, []).append(stream)
+        self._wants_scan = self._catalog.wants_scan
         waiting = [turn.family for turn in self._turns if turn.family in grown]
         self._turns = deque(_turn_of(family, grown[family]) for family in dict.fromkeys([*waiting, *grown]))
 

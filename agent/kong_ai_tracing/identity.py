@@ -19,8 +19,8 @@ from kong_ai_tracing.lines import MARKER_BYTES, Marker, marker_of
 
 HEAD_BYTES = 1024
 """As much of a file's beginning is hashed, or less as long as the file is shorter."""
-TELLING_HEAD_BYTES = 64
-"""A shorter head says nothing about whether two files hold the same content."""
+TELLING_BYTES = 64
+"""Fewer bytes in common say nothing about whether two files hold the same content."""
 
 _FS_IOC_GETVERSION = 0x80087601
 _BLOCK_BYTES = 64 << 10
@@ -102,14 +102,21 @@ def judge(known: Known, seen: Seen, *, read_to: int, marker_holds: bool) -> Outc
     if same_inode and None not in (known.generation, seen.generation) and known.generation != seen.generation:
         return "other"
     head_holds = head_is(seen.head, known.head_length, known.head_digest)
-    telling = known.head_length >= TELLING_HEAD_BYTES
     if seen.size >= read_to and head_holds and marker_holds:
-        return "same" if same_inode else "moved" if telling else "other"
+        return "same" if same_inode else "moved" if is_telling(known) else "other"
     if not same_inode:
         return "other"
     if seen.size >= read_to:
         return "rewritten"
-    return "shortened" if head_holds and telling else "truncated"
+    return "shortened" if head_holds and known.head_length >= TELLING_BYTES else "truncated"
+
+
+def is_telling(known: Known) -> bool:
+    """Is enough known of a file's content to find it under another inode?
+
+    The marker counts as well: a crash may come before the head of a young file was stored.
+    """
+    return max(known.head_length, known.marker.length) >= TELLING_BYTES
 
 
 def recognise(known: Known, seen: Seen, fd: int, read_to: int | None = None) -> Outcome:

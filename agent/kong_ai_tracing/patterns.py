@@ -147,8 +147,9 @@ class Patterns:
                 continue
             if kind == "live":
                 listing.matched.update(pattern.text for pattern in matching)
-                targets += self._target(entry)
-            if entry.is_file(follow_symlinks=False):
+            if not entry.is_file(follow_symlinks=False):
+                targets += self._target(entry) if kind == "live" else []
+            else:
                 known = listing.candidates.get(entry.path)
                 if known is None or known.kind != "live":
                     first = all(first_look[pattern.text] for pattern in matching)
@@ -176,14 +177,13 @@ class Patterns:
 
     def _target(self, entry: os.DirEntry[str]) -> list[Path]:
         """Where a matching link leads; the operator hears of what matches but is no file."""
-        target = Path(os.path.realpath(entry.path))
         try:
-            regular = target.is_file()
+            target = Path(os.path.realpath(entry.path)) if entry.is_symlink() else None
+            if target is not None and target.is_file():
+                self._notices.over("not_a_file", entry.path)
+                return [target]
         except OSError:
-            regular = False
-        if regular:
-            self._notices.over("not_a_file", entry.path)
-            return [target] if entry.is_symlink() else []
+            pass
         self._notices.tell_once(
             "not_a_file",
             entry.path,

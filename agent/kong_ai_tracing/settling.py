@@ -1,7 +1,7 @@
 """What became of the files: cut, copied, deleted, gone. Decided after all of them have been looked at.
 
-The order matters. A file that was cut is settled first, because a waiting copy of it may take over; what
-is still there of the copies then says whether they go on waiting; only then are names and ends settled.
+The order matters. A file that was cut begins a new stream first; then a copy of what it held may take over
+the old one; what is left of the copies then says whether they go on waiting; names and ends come last.
 """
 
 from __future__ import annotations
@@ -35,11 +35,31 @@ class Sight(Container[str]):
         return self.complete and os.path.split(str(path))[0] in self.directories
 
 
+def begin_anew(table: StreamTable) -> None:
+    """Let each file that was cut begin a new stream; the old one is left without a file.
+
+    This comes before unknown files are looked at: they may be copies of the old content or of the new.
+    """
+    for stream in list(table.streams.values()):
+        if stream.broken is None or not stream.is_open:
+            continue
+        fd = stream.fd
+        try:
+            seen = see(fd, generation_of(fd), os.fstat(fd))
+        except OSError as error:
+            table.lose_descriptor(stream, error)
+            continue
+        start = min(seen.size, stream.offset) if stream.broken == "shortened" else 0
+        stream.fd = CLOSED
+        table.leave_inode(stream)
+        table.start(fd, seen, stream.path, stream.family, start)
+
+
 def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> None:
     """Bring the table up to date with what a scan saw. `covers`: does a pattern ask for this path?"""
     for stream in list(table.streams.values()):
         if stream.broken is not None:
-            _guarded(table, stream, _settle_broken)
+            _settle_orphan(table, stream)
     for copy in list(table.copies.values()):
         _settle_copy(table, copy, sight)
     for stream in list(table.streams.values()):
@@ -58,39 +78,22 @@ def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> N
                 table.retire_record(record)
 
 
-def _guarded(table: StreamTable, stream: Stream, step: Callable[[StreamTable, Stream], None]) -> None:
-    try:
-        step(table, stream)
-    except OSError as error:
-        table.lose_descriptor(stream, error)
-
-
-def _settle_broken(table: StreamTable, stream: Stream) -> None:
-    """A cut file begins a new stream; the old one goes on in a copy of its content, if there is one."""
-    fd, path, reason = stream.fd, stream.path, stream.broken
-    seen = see(fd, generation_of(fd), os.fstat(fd))
+def _settle_orphan(table: StreamTable, stream: Stream) -> None:
+    """A stream whose file was cut goes on in a copy of its content, or ends."""
     copy = next((copy for copy in table.copies.values() if copy.original is stream), None)
-    known_size, start = stream.size, min(seen.size, stream.offset) if reason == "shortened" else 0
-    del table.by_key[stream.key]
-    stream.fd = CLOSED
+    reason, path, known_size, kept = stream.broken, stream.path, stream.size, stream.offset
     if copy is not None:
-        kept = max(stream.offset, copy.size)
+        kept = max(kept, copy.size)
         _move_into(table, stream, copy)
     else:
-        kept = stream.offset
         table.retire(stream)
-    table.start(fd, seen, path, stream.family, start)
     lost = max(0, known_size - kept)
     if copy is None or lost:
+        loss = f"at least {lost} bytes were never read and are lost: rotate by rename, not by copytruncate"
         table.notices.tell(
             "truncated",
             path,
-            f"the file was {reason}; reading on at byte {start}. "
-            + (
-                f"At least {lost} bytes were never read and are lost: rotate by rename, not by copytruncate"
-                if lost
-                else "Nothing that was seen before is lost"
-            ),
+            f"the file was {reason}; {loss if lost else 'nothing that was seen before is lost'}",
             lost,
         )
 
@@ -98,7 +101,7 @@ def _settle_broken(table: StreamTable, stream: Stream) -> None:
 def _move_into(table: StreamTable, stream: Stream, copy: Copy) -> None:
     """The stream goes on in a copy of its content, at the same offset as far as that was copied."""
     del table.copies[copy.seen.key]
-    table.by_key.pop(stream.key, None)
+    table.leave_inode(stream)
     stream.attach(copy.fd, copy.seen, copy.path)
     stream.rewind(stream.offset if copy.size >= stream.offset else line_start(copy.fd, copy.size))
     stream.size = copy.size

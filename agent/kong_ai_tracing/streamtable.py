@@ -28,6 +28,8 @@ class StreamTable:
         self._next_file_id = max(self.missing, default=0) + 1
         self._room = 0
         """So many more files may be opened before they have to be counted again."""
+        self._full_at_scan = -1
+        """The scan in which nothing was left to be closed: until the next one nothing will be."""
         self._retired: list[int] = []
 
     def start(self, fd: int, seen: Seen, path: str, family: str, offset: int) -> Stream:
@@ -47,9 +49,13 @@ class StreamTable:
         """No more lines will come from this stream."""
         stream.close()
         del self.streams[stream.file_id]
+        self.leave_inode(stream)
+        self._retired.append(stream.file_id)
+
+    def leave_inode(self, stream: Stream) -> None:
+        """The inode is another stream's from now on, or nobody's."""
         if self.by_key.get(stream.key) is stream:
             del self.by_key[stream.key]
-        self._retired.append(stream.file_id)
 
     def retire_record(self, record: FileRecord) -> None:
         del self.missing[record.file_id]
@@ -91,9 +97,10 @@ class StreamTable:
 
     def take_room(self) -> bool:
         """May another file be opened? Closes idle files when it must: they are opened when they grow."""
-        if self._room == 0:
+        if self._room == 0 and self._full_at_scan != self.scan_number:
             self._make_room()
         if self._room == 0:
+            self._full_at_scan = self.scan_number
             return False
         self._room -= 1
         return True
