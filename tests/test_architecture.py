@@ -11,7 +11,7 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
-    errors ids times jsontext excerpts secret endpoint outcomes
+    errors threads ids times jsontext excerpts secret endpoint outcomes
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries bodies eventstreams usage payloads sections providers
     observations labels contextsources tracekeys context levels timing facts

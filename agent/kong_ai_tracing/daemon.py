@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import sys
 
 from kong_ai_tracing import __version__, assembly
 from kong_ai_tracing.config import Config
@@ -28,7 +29,9 @@ def run(config: Config, *, once: bool = False, dry_run: bool = False) -> int:
     destination = assembly.destination_of(config)
     if dry_run:
         with contextlib.closing(Store.copy_in_memory(config.state_dir)) as store:
-            return asyncio.run(_run(config, store, assembly.Nowhere(destination), once=True))
+            code = asyncio.run(_run(config, store, assembly.Nowhere(destination), once=True))
+            sys.stdout.write(_dry_account(store))
+            return code
     prepare_state_dir(config.state_dir)
     with (
         contextlib.closing(StateLock(config.state_dir)),
@@ -54,3 +57,15 @@ async def _run(config: Config, store: Store, destination: Destination, *, once: 
         code = await service.run_live(files.directories())
     log.info("daemon.stopped undelivered_batches=%d", service.delivery.undelivered_batches)
     return code
+
+
+def _dry_account(store: Store) -> str:
+    counters = store.status().counters
+    lines, calls, other, malformed = (
+        counters.get(name, 0) for name in ("lines", "calls", "lines_other", "lines_malformed")
+    )
+    spans = counters.get("spans_delivered", 0)
+    return (
+        f"{lines:,} unread lines: {calls:,} AI calls, {other:,} other lines, {malformed:,} malformed; "
+        f"{spans:,} spans would be sent. Nothing was sent, nothing was moved.\n"
+    )

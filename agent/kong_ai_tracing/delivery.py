@@ -24,6 +24,7 @@ from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.outcomes import Accepted, Outcome, Refused
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.store import Commit, Refusal, Restored, Store
+from kong_ai_tracing.threads import to_its_end
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,7 @@ class Delivery:
         self._health_written_ms = 0
         self._store_lock = asyncio.Lock()
         self._store_failed = False
+        self._writing = False
         self._moved = asyncio.Condition()
         self._turn = 0
         self._closing = False
@@ -170,10 +172,17 @@ class Delivery:
             tasks.create_task(self._spill_on_time())
             tasks.create_task(self._commit_on_time())
 
+    async def written(self) -> None:
+        """Wait until everything that is settled is on disk."""
+        self._commit_now.set()
+        async with self._moved:
+            await self._moved.wait_for(lambda: not self._commit and not self._writing)
+
     async def drained(self) -> None:
         """Wait until everything submitted was delivered and written down."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.idle and not self._commit)
+            await self._moved.wait_for(lambda: self.idle)
+        await self.written()
 
     async def wind_down(self, grace_seconds: float) -> None:
         """Send nothing new; give the requests under way a moment, so that a plain stop repeats nothing."""
@@ -368,16 +377,18 @@ class Delivery:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._commit_now.wait(), self._limits.commit_interval_seconds)
             self._commit_now.clear()
-            if not await self._write_commit():
+            if not await to_its_end(self._write_commit()):
                 await asyncio.sleep(_STORE_RETRY_SECONDS)
 
     async def _write_commit(self) -> bool:
         """Write what is settled. False when the disk would not take it; then it is kept for the next try."""
         commit, self._commit = self._commit, Commit()
         self._follow_held(commit)
+        self._writing = True
         try:
             await self._on_store(lambda: self._store.commit(commit))
         except sqlite3.OperationalError as error:
+            self._writing = False
             if not self._store_failed:
                 log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(error))
             self._store_failed = True
@@ -387,7 +398,7 @@ class Delivery:
         if self._store_failed:
             log.info("store.resumed path=%s", self._store.path)
         async with self._moved:
-            self._store_failed = False
+            self._store_failed = self._writing = False
             self._uncommitted.difference_update(commit.spilled)
             self._outbox_bytes = await self._on_store(self._store.outbox_bytes)
             self._no_room = False
@@ -409,7 +420,7 @@ class Delivery:
     async def _on_store(self, act: Callable[[], Any]) -> Any:
         """SQLite off the event loop, one act at a time."""
         async with self._store_lock:
-            return await asyncio.to_thread(act)
+            return await to_its_end(asyncio.to_thread(act))
 
     # -- health, for `status`
 

@@ -109,6 +109,7 @@ class Pipeline:
 
     async def run_live(self) -> None:
         """Follow the source until `stop`."""
+        await self._begin()
         while not self._stopping:
             if not await self._step():
                 await self._rest()
@@ -116,7 +117,7 @@ class Pipeline:
 
     async def run_to_end(self) -> None:
         """Read what there is now, give everything to the delivery, and return."""
-        await self._scan()
+        await self._begin()
         while not self._stopping and await self._step():
             pass
         if not self._stopping:
@@ -131,6 +132,16 @@ class Pipeline:
     def stop(self) -> None:
         """End `run_live` or `run_to_end` at the next line."""
         self._stopping = True
+
+    async def _begin(self) -> None:
+        """Write down which files there are before the first line is read.
+
+        What is history at the first start, and what is a generation that was missed, is decided by what
+        the first scan found: that must survive a crash in the next moment.
+        """
+        await self._scan()
+        await self._close_batch()
+        await self._delivery.written()
 
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""

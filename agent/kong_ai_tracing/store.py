@@ -56,6 +56,7 @@ _MIGRATIONS = (
         length INTEGER NOT NULL, reason TEXT NOT NULL
     );
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+    CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), committed_ms INTEGER NOT NULL);
     CREATE TABLE health (destination TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
 )
@@ -244,7 +245,7 @@ class Store:
         return shutil.disk_usage(self.path.parent).free
 
     def status(self) -> StoreStatus:
-        return _status(self._db, self.path)
+        return _status(self._db)
 
     def begin_new_account(self) -> None:
         """Count from zero again: what was counted so far was accounted for."""
@@ -280,6 +281,7 @@ class Store:
                 "INSERT OR REPLACE INTO health VALUES (?, ?)",
                 [(name, orjson.dumps(value).decode()) for name, value in commit.health.items()],
             )
+            db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -344,14 +346,14 @@ def read_status(state_dir: Path) -> StoreStatus | None:
             return None
         db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
         try:
-            return _status(db, path)
+            return _status(db)
         finally:
             db.close()
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path} cannot be read: {error}; run as the daemon's user or as root") from error
 
 
-def _status(db: sqlite3.Connection, path: Path) -> StoreStatus:
+def _status(db: sqlite3.Connection) -> StoreStatus:
     def one(sql: str) -> Any:
         return db.execute(sql).fetchone()
 
@@ -368,13 +370,8 @@ def _status(db: sqlite3.Connection, path: Path) -> StoreStatus:
         set_aside=one("SELECT count(*) FROM set_aside")[0],
         held=one("SELECT count(*) FROM held")[0],
         health={name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")},
-        updated_at_ms=_newest_change_ms(path),
+        updated_at_ms=one("SELECT coalesce(max(committed_ms), 0) FROM clock")[0],
     )
-
-
-def _newest_change_ms(path: Path) -> int:
-    files = [path, path.with_name(path.name + "-wal")]
-    return max((file.stat().st_mtime_ns for file in files if file.exists()), default=0) // 1_000_000
 
 
 def _connect(path: Path) -> sqlite3.Connection:

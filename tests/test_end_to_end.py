@@ -1,0 +1,367 @@
+"""The real program as a process, between a writer that behaves like Kong and a server that behaves like Langfuse."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from kong_writer import (
+    kong_line,
+    lost_and_found,
+    observation_id,
+    received_spans,
+    rotate,
+    writer_command,
+    written_ids,
+)
+from langfuse_server import FakeLangfuse
+
+PROGRAM = [sys.executable, "-m", "kong_ai_tracing"]
+
+
+class Host:
+    """A host with a log, a configuration, and a daemon that can be started, killed and started again."""
+
+    def __init__(self, directory: Path, langfuse: FakeLangfuse | None) -> None:
+        self.directory = directory
+        self.log = directory / "kong" / "ai.log"
+        self.log.parent.mkdir()
+        self.state = directory / "state"
+        self.config = directory / "config.toml"
+        self.notes = directory / "written"
+        self.messages = directory / "messages"
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.writers: list[subprocess.Popen[bytes]] = []
+        self.configure(langfuse)
+
+    def configure(self, langfuse: FakeLangfuse | None, *more: str, secret_key: str = "sk-lf-test") -> None:
+        lines = [f'log_paths = ["{self.log}"]', f'state_dir = "{self.state}"']
+        if langfuse is not None:
+            lines += ["langfuse_enabled = true", f'langfuse_endpoint = "{langfuse.url}"']
+        self.config.write_text("\n".join([*lines, *more]) + "\n")
+        self.environ = {
+            **os.environ,
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
+            "LANGFUSE_SECRET_KEY": secret_key,
+        }
+
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*PROGRAM, *arguments, "--config", str(self.config)],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self) -> None:
+        with self.messages.open("ab") as messages:
+            self.daemon = subprocess.Popen(
+                [*PROGRAM, "run", "--config", str(self.config)], env=self.environ, stderr=messages
+            )
+
+    def kill(self) -> None:
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait(10)
+
+    def stop(self) -> float:
+        """SIGTERM; gives the seconds until the end."""
+        assert self.daemon is not None
+        began = time.monotonic()
+        self.daemon.terminate()
+        assert self.daemon.wait(20) == 0, self.messages.read_text()
+        return time.monotonic() - began
+
+    def write(self, *lines: bytes) -> None:
+        with self.log.open("ab") as log:
+            log.writelines(lines)
+
+    def start_writer(self, **options: object) -> subprocess.Popen[bytes]:
+        notes = self.directory / f"written-{len(self.writers)}"
+        writer = subprocess.Popen(writer_command(self.log, notes, **options))
+        self.writers.append(writer)
+        return writer
+
+    def wait_for_writers(self) -> None:
+        for writer in self.writers:
+            assert writer.wait(60) == 0
+
+    @property
+    def written(self) -> set[str]:
+        return written_ids(*self.directory.glob("written-*"))
+
+    def status(self) -> dict:
+        return json.loads(self.run("status", "--json").stdout)
+
+    def clean_up(self) -> None:
+        for process in (self.daemon, *self.writers):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait(10)
+
+
+@pytest.fixture
+def langfuse(tmp_path: Path) -> Iterator[FakeLangfuse]:
+    with FakeLangfuse(record=tmp_path / "received.jsonl") as server:
+        yield server
+        assert server.violations == []
+
+
+@pytest.fixture
+def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
+    host = Host(tmp_path, langfuse)
+    yield host
+    host.clean_up()
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 30) -> None:
+    """Real processes take real time; nothing but what is waited for ends the wait."""
+    ends = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < ends, f"waited {timeout_seconds} s for {what}"
+        time.sleep(0.02)
+
+
+def received(langfuse: FakeLangfuse) -> list[dict]:
+    assert langfuse.record is not None
+    return list(received_spans(langfuse.record))
+
+
+def test_kills_rotations_and_a_failing_server_lose_and_double_nothing(host: Host, langfuse: FakeLangfuse) -> None:
+    """Every line written arrives; repeats carry the same id and start; nothing is invented."""  # covers CHK-01
+    langfuse.script("200*2,500*2,429:0.2,cut,accept-cut,200*3,slow:0.3,503")
+    host.start()
+    host.start_writer(writer=1, lines=3_000, rate=700)
+    host.start_writer(writer=2, lines=3_000, rate=700, reopen=True)
+    wait_until(lambda: len(langfuse.spans) > 300, "the first spans")
+    rotate(host.log, "numbered")
+    host.kill()
+    wait_until(lambda: host.log.exists() and host.log.stat().st_size > 100_000, "more lines while it is down")
+    host.start()
+    wait_until(lambda: len(langfuse.spans) > 2_000, "more spans")
+    rotate(host.log, "numbered")
+    wait_until(lambda: len(langfuse.spans) > 2_500, "spans after the second rotation")
+    host.kill()
+    host.start()
+    host.wait_for_writers()
+    wait_until(lambda: len(langfuse.span_ids()) >= 6_000, "every line written", 20)
+    host.stop()
+    result = lost_and_found(host.written, received(langfuse))
+    assert result.nothing_lost, result
+    assert len(host.written) == 6_000
+
+
+def test_without_a_crash_every_call_arrives_once(host: Host, langfuse: FakeLangfuse) -> None:
+    """Rename rotation, two writers on old and new file at once, a plain stop and start: no repeats."""  # covers ROT-04
+    host.start()
+    host.start_writer(writer=1, lines=1_500, rate=900)
+    host.start_writer(writer=2, lines=1_500, rate=900, reopen=True)
+    wait_until(lambda: len(langfuse.spans) > 200, "the first spans")
+    rotate(host.log, "create")
+    wait_until(lambda: len(langfuse.spans) > 1_000, "spans after the rotation")
+    host.stop()
+    host.start()
+    host.wait_for_writers()
+    wait_until(lambda: host.written <= langfuse.span_ids(), "every line written")
+    host.stop()
+    result = lost_and_found(host.written, received(langfuse))
+    assert result.nothing_lost, result
+    assert result.repeated == {}
+
+
+def test_copytruncate_is_followed(host: Host, langfuse: FakeLangfuse) -> None:
+    """After the truncation the file is read from its beginning, and nothing twice."""  # covers TRU-01
+    host.write(*[kong_line(1, seq) for seq in range(50)])
+    host.start()
+    wait_until(lambda: len(langfuse.spans) == 50, "the first lines")
+    rotate(host.log, "copytruncate")
+    host.write(*[kong_line(1, seq) for seq in range(50, 100)])
+    wait_until(lambda: len(langfuse.spans) >= 100, "the lines after the truncation")
+    host.stop()
+    assert langfuse.span_ids() == {observation_id(1, seq) for seq in range(100)}
+    assert len(langfuse.spans) == 100
+
+
+def test_a_stop_under_load_is_quick_and_loses_nothing(host: Host, langfuse: FakeLangfuse) -> None:
+    """SIGTERM in the middle of a backlog ends the process within two seconds."""  # covers PRC-01
+    host.write(*[kong_line(1, seq, 3_000) for seq in range(20_000)])
+    host.start()
+    wait_until(lambda: len(langfuse.spans) > 500, "the first spans")
+    assert host.stop() < 3  # two seconds, and one for a busy machine
+    assert len(langfuse.spans) < 20_000, "it was stopped after the work was done"
+    assert host.run("run", "--once").returncode == 0
+    result = lost_and_found({observation_id(1, seq) for seq in range(20_000)}, received(langfuse))
+    assert result.nothing_lost, result
+    assert result.repeated == {}
+
+
+def test_a_stop_is_quick_when_the_server_hangs(host: Host, langfuse: FakeLangfuse) -> None:
+    """What was not acknowledged rests in the outbox, and arrives after the next start."""  # covers PRC-02
+    langfuse.script("hang*")
+    host.write(*[kong_line(1, seq) for seq in range(100)])
+    host.start()
+    wait_until(lambda: len(langfuse.requests) > 0, "the first request")
+    assert host.stop() < 3
+    assert host.status()["outbox"]["batches"] == 1
+    host.log.unlink()
+    langfuse.script("")
+    assert host.run("run", "--once").returncode == 0
+    assert langfuse.span_ids() == {observation_id(1, seq) for seq in range(100)}
+
+
+def test_once_reads_to_the_end_delivers_everything_and_exits(host: Host, langfuse: FakeLangfuse) -> None:
+    """A second run finds nothing new and sends nothing."""
+    host.write(*[kong_line(1, seq) for seq in range(200)])
+    assert host.run("run", "--once").returncode == 0
+    assert langfuse.span_ids() == {observation_id(1, seq) for seq in range(200)}
+    requests = len(langfuse.requests)
+    assert host.run("run", "--once").returncode == 0
+    assert len(langfuse.requests) == requests
+
+
+def test_a_dry_run_sends_and_moves_nothing(host: Host, langfuse: FakeLangfuse) -> None:
+    """Not even the state directory is made."""
+    host.write(*[kong_line(1, seq) for seq in range(20)])
+    result = host.run("run", "--dry-run")
+    assert result.returncode == 0
+    assert "20" in result.stdout
+    assert langfuse.requests == []
+    assert not host.state.exists()
+
+
+def test_a_second_daemon_on_one_state_directory_is_refused(host: Host) -> None:
+    """Two would deliver twice; the message names the first."""  # covers PRC-08
+    host.start()
+    wait_until(lambda: (host.state / "state.sqlite3").exists(), "the first daemon")
+    result = host.run("run")
+    assert result.returncode == 1
+    assert str(host.daemon.pid) in result.stderr  # type: ignore[union-attr]
+
+
+def test_a_missing_log_is_waited_for(host: Host, langfuse: FakeLangfuse) -> None:
+    """The daemon says so, stays up, and reads the file when it comes."""  # covers ROT-05
+    host.start()
+    wait_until(lambda: str(host.log) in host.messages.read_text(), "a word about the missing log")
+    host.write(kong_line(1, 1))
+    wait_until(lambda: len(langfuse.spans) == 1, "the line of the new file")
+
+
+def test_a_bad_configuration_is_refused_with_all_problems(host: Host) -> None:
+    """Key, value, reason and fix; exit code 78; no key in clear."""
+    host.configure(None, 'log_level = "loud"', "langfuse_timeout = -5", 'langfuse_secret_keyy = "sk-lf-abc"')
+    result = host.run("run")
+    assert result.returncode == 78
+    for word in ("log_level", "loud", "langfuse_timeout", "-5", "fix:", "langfuse_secret_key"):
+        assert word in result.stderr
+    assert "sk-lf-abc" not in result.stderr
+
+
+def test_a_wrong_key_keeps_everything_until_it_is_right(host: Host, langfuse: FakeLangfuse) -> None:
+    """401 ends `--once` with exit code 4 and a full outbox; the right key delivers it."""  # covers SNK-08
+    host.write(*[kong_line(1, seq) for seq in range(50)])
+    host.configure(langfuse, secret_key="sk-lf-wrong-secret")
+    result = host.run("run", "--once")
+    assert result.returncode == 4
+    assert "401" in result.stderr
+    assert "sk-lf-wrong-secret" not in result.stderr
+    host.configure(langfuse)
+    assert host.run("run", "--once").returncode == 0
+    assert langfuse.span_ids() == {observation_id(1, seq) for seq in range(50)}
+
+
+def test_without_langfuse_traces_stay_on_this_machine(host: Host) -> None:
+    """The default needs no account: the local store takes the traces."""
+    host.configure(None)
+    host.write(*[kong_line(1, seq) for seq in range(30)])
+    assert host.run("run", "--once").returncode == 0
+    assert (host.state / "traces.sqlite3").stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_and_prompts_are_in_none_of_our_files(host: Host, langfuse: FakeLangfuse) -> None:
+    """Secrets travel only to Langfuse; our own log holds no prompt."""
+    marker = b"a-prompt-that-must-not-be-logged"
+    host.write(kong_line(1, 1).replace(b"writer 1 line 1", marker), b'{"broken": "' + marker + b'"\n')
+    result = host.run("run", "--once")
+    assert result.returncode == 0
+    assert marker.decode() not in result.stderr
+    for file in host.state.rglob("*"):
+        assert b"sk-lf-test" not in file.read_bytes()
+    assert host.status()["counters"]["lines_malformed"] == 1
+
+
+def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langfuse: FakeLangfuse) -> None:
+    """Plain and gzip archives are delivered once, although the first run was killed."""  # covers BKF-01
+    plain, packed = host.directory / "ai.log.1", host.directory / "ai.log.2"
+    plain.write_bytes(b"".join(kong_line(1, seq, 2_000) for seq in range(10_000)) + b"not json\n")
+    packed.write_bytes(b"".join(kong_line(2, seq, 2_000) for seq in range(10_000)))
+    subprocess.run(["gzip", str(packed)], check=True)
+    paths = [str(plain), f"{packed}.gz"]
+    with host.messages.open("ab") as messages:
+        host.daemon = subprocess.Popen(
+            [*PROGRAM, "backfill", *paths, "--config", str(host.config)],
+            env=host.environ,
+            stderr=messages,
+            stdout=messages,
+        )
+    wait_until(lambda: len(langfuse.spans) > 3_000, "the first spans")
+    host.kill()
+    assert len(langfuse.spans) < 20_000, "it was killed after the work was done"
+    result = host.run("backfill", *paths)
+    assert result.returncode == 0, result.stderr
+    expected = {observation_id(writer, seq) for writer in (1, 2) for seq in range(10_000)}
+    found = lost_and_found(expected, received(langfuse))
+    assert found.nothing_lost, found
+    assert len(found.repeated) < 10_000, "at most what was in flight is repeated"
+    assert "lines 20,001 = with calls 20,000 + other 0 + malformed, set aside 1" in result.stdout
+    requests = len(langfuse.requests)
+    again = host.run("backfill", *paths)
+    assert again.returncode == 0
+    assert len(langfuse.requests) == requests, "what was delivered is not sent again"
+
+
+def test_a_deleted_file_is_read_to_its_end(host: Host, langfuse: FakeLangfuse) -> None:
+    """Lines that were written before the file was unlinked still arrive, and its disk space is freed."""  # covers FDS-01
+    langfuse.script("slow:1,200*")
+    host.write(*[kong_line(1, seq) for seq in range(10)])
+    host.start()
+    wait_until(lambda: len(langfuse.requests) > 0, "the daemon at work")
+    with host.log.open("ab") as log:
+        host.log.unlink()
+        log.writelines(kong_line(1, seq) for seq in range(10, 60))
+    wait_until(lambda: len(langfuse.span_ids()) == 60, "the lines of the deleted file")
+    descriptors = Path(f"/proc/{host.daemon.pid}/fd")  # type: ignore[union-attr]
+    wait_until(
+        lambda: not any(os.readlink(each).startswith(str(host.log)) for each in descriptors.iterdir()),
+        "the descriptor to be closed",
+    )
+
+
+def test_the_program_runs_where_there_is_no_home_and_no_terminal(host: Host, langfuse: FakeLangfuse) -> None:
+    """A service has neither."""
+    host.write(kong_line(1, 1))
+    program = shutil.which("kong-ai-tracing", path=str(Path(sys.executable).parent)) or ""
+    if not program:
+        pytest.skip("the program is not installed beside this interpreter")
+    environ = {"LANGFUSE_PUBLIC_KEY": "pk-lf-test", "LANGFUSE_SECRET_KEY": "sk-lf-test"}
+    done = subprocess.run(
+        [program, "run", "--once", "-c", str(host.config)],
+        env=environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.returncode == 0, done.stderr
+    assert signal.SIGTERM  # the same handler serves both signals
+    assert len(langfuse.spans) == 1
