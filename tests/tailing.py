@@ -13,7 +13,7 @@ from kong_ai_tracing.lines import Line, OversizedLine, marker_of
 
 def line(number: int, width: int = 100) -> str:
     """One numbered line, different from every other from its beginning on."""
-    return f"{number:08d} " + "x" * width
+    return f"{number:08d} {'x' * width} {number:08d}"
 
 
 def lines(first: int, last: int) -> list[str]:

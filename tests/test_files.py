@@ -45,6 +45,18 @@ async def test_lines_are_read_as_they_are_written(tail, log):
     assert (status.path, status.offset, status.size) == (str(log), 14, 14)
 
 
+async def test_the_first_line_of_an_empty_file_asks_for_a_scan(tail, log):
+    """After a rotation nobody has to wait until the next scan is due."""
+    log.touch()
+    assert await tail.step() == []
+    assert not tail.files.wants_scan
+    write(log, "first")
+    assert await tail.read() == []
+    assert tail.files.wants_scan
+    assert await tail.step() == ["first"]
+    assert not tail.files.wants_scan
+
+
 async def test_a_missing_log_is_told_once_and_found_later(tail, log):
     """Nothing is wrong with a log that Kong has not begun yet."""
     # covers ROT-05

@@ -171,4 +171,3 @@ def test_copytruncate_loses_and_repeats_nothing_that_was_copied(seed):
     # covers TRU-01, TRU-03, TRU-04, TRU-06
     weights = {name: weight for name, weight in ACTIONS.items() if name in SINGLE_WRITER} | COPYTRUNCATE
     asyncio.run(live(some(weights, 60, seed)))
-

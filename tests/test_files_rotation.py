@@ -268,6 +268,7 @@ async def test_truncation_of_a_file_read_to_its_end(tail, log):
     os.truncate(log, 0)
     write(log, "new")
     assert await tail.read() == [], "not before a scan has looked for a copy"
+    assert tail.files.wants_scan
     assert await tail.step() == ["new"]
     assert tail.got[-1].file_id == 2
     assert tail.last.retired == [1]

@@ -88,7 +88,7 @@ class Catalog:
     @property
     def wants_scan(self) -> bool:
         """Was a file cut, or did a new one get its first bytes?"""
-        if any(stream.broken for stream in self._table.streams.values()):
+        if any(one.broken or (one.behind and not one.recorded) for one in self._table.streams.values()):
             return True
         return any(_stamp(path)[0] > 0 for path in list(self._empty)[:_EMPTY_FILES_WATCHED])
 

@@ -127,7 +127,7 @@ def _settle_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
     if copy.seen.links == 0:
         del table.copies[copy.seen.key]
         copy.close()
-    elif ending and original.unread:
+    elif ending and original.behind:
         pass
     elif ending and common is not None:
         _move_into(table, original, copy)
@@ -149,7 +149,7 @@ def _settle_name(table: StreamTable, stream: Stream, sight: Sight) -> None:
 
 def _settle_deleted(table: StreamTable, stream: Stream) -> None:
     """Let a deleted file go when it was read to its end and nobody writes to it any more."""
-    if stream.unread:
+    if stream.behind:
         return
     stream.quiet_scans += 1
     if stream.quiet_scans < QUIET_SCANS_BEFORE_RETIRING:

@@ -61,6 +61,8 @@ class Stream(Struct, eq=False, kw_only=True):
     """Nobody will write to it any more: the last line is given out without its newline."""
     changed: bool = True
     """Its record differs from the one that was last given out."""
+    recorded: bool = False
+    """A record was given out by which the content can be recognised."""
     quiet_scans: int = 0
     """So many scans in a row brought nothing new, or did not find the file at all."""
     grown_at_scan: int = 0
@@ -74,8 +76,14 @@ class Stream(Struct, eq=False, kw_only=True):
         return self.fd != CLOSED
 
     @property
-    def unread(self) -> bool:
+    def behind(self) -> bool:
+        """Are there bytes that were not read yet?"""
         return self.size > self.read_to and self.broken is None and not self.binary and self.is_open
+
+    @property
+    def unread(self) -> bool:
+        """May they be read now? Not before a record with a head was given out: a crash must find the file."""
+        return self.recorded and self.behind
 
     @property
     def idle(self) -> bool:

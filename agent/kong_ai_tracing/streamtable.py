@@ -69,7 +69,7 @@ class StreamTable:
         """The records that changed since the last call."""
         changed = [stream for stream in self.streams.values() if stream.changed]
         for stream in changed:
-            stream.changed = False
+            stream.changed, stream.recorded = False, stream.head_length > 0
         return [stream.record() for stream in changed]
 
     def note_growth(self, stream: Stream) -> None:
