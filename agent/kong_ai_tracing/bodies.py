@@ -64,7 +64,7 @@ def captured_of(entry: LogEntry) -> Captured:
 def _from_capture(entry: LogEntry, capture: dict[str, Any]) -> Captured:
     request = _captured_body(capture, "request", _content_encoding(entry.request))
     if request.text is None and (skip := text(capture.get("skip"))):
-        request = Body(note=skip)
+        request = Body(note=f"not captured: {skip}")
     response = _captured_body(capture, "response", _content_encoding(entry.response))
     tail, dropped = capture.get("response_tail"), integer(capture.get("dropped"))
     if isinstance(tail, str) and response.text is not None:

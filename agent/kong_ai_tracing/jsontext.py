@@ -161,7 +161,8 @@ def is_empty(text: Raw | None) -> bool:
 
 _STRUCTURE = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*("?)|[{}\[\]]', re.DOTALL)
 _TORN_ESCAPE = re.compile(r"((?:^|[^\\])(?:\\\\)*)\\u[0-9a-fA-F]{0,3}$")
-_TORN_REST = re.compile(r'[,:]?\s*(?:[-+.\w]*|"[^"]*"\s*:?\s*[-+.\w]*)$')
+_TORN_LITERAL = re.compile(r"[-+.\w]*$")
+_TORN_COMMA = re.compile(r",\s*$")
 _CLOSER = {"{": "}", "[": "]"}
 _END = 500
 """How much of the end is looked at for the torn piece; a limit because the patterns are not linear."""
@@ -185,15 +186,9 @@ def completed(text: str) -> str | None:
         text = text[: torn_string.end()]
         text = text[:-_END] + _TORN_ESCAPE.sub(r"\1", text[-_END:]) + '"'
     closers = "".join(reversed(open_brackets))
-    for body in (text, text + ":null", text[:-_END] + _TORN_REST.sub("", text[-_END:])):
-        if (closed := body + closers) and _is_object(closed):
+    head, end = text[:-_END], text[-_END:]
+    nulled = _TORN_LITERAL.sub("null", end, count=1)
+    for ending in (end, f"{end}:null", nulled, _TORN_COMMA.sub("", end)):
+        if fields_of(closed := head + ending + closers) is not None:
             return closed
     return None
-
-
-def _is_object(text: str) -> bool:
-    try:
-        _FIELDS.decode(text)
-    except _UNREADABLE:
-        return False
-    return True

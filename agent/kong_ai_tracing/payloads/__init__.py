@@ -66,7 +66,7 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     """
     if sketch.body.text is None:
         return Answered()
-    if sketch.stream is not None:
+    if sketch.stream is not None and (sketch.stream.events or not bare_text):
         values = [event.value for event in sketch.stream.events[:_EVENTS_LOOKED_AT]]
         candidates = (hint, *_ANSWERS_BY_SHAPE)
         dialect = next((each for each in candidates if any(map(each.is_event, values))), coarse.UNKNOWN)
@@ -74,7 +74,11 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     if sketch.fields is None or (bare_text and "choices" not in sketch.fields):
         return _bare(sketch.body.text, hint)
     found = _read_fields(sketch, hint)
-    found.partial = found.partial or sketch.cut
+    if sketch.cut:
+        found.partial = sketch.body.tail is None
+        if hint.type == "embedding":
+            # The vectors that are left say nothing about how many there were.
+            found.output = None
     return found
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
+
+from msgspec import Raw
+
 from kong_ai_tracing.bodies import Body
 from kong_ai_tracing.eventstreams import Event, EventStream, events_of, is_event_stream, lines_of
-from kong_ai_tracing.jsontext import Fields, completed, fields_of, value_of
+from kong_ai_tracing.jsontext import Fields, completed, dump, fields_of, value_of
+
+
+_LATE_MEMBER = re.compile(r'"(usage|model)"\s*:\s*')
+_DECODER = json.JSONDecoder()
 
 
 class Sketch:
@@ -26,8 +35,7 @@ class Sketch:
         if self.fields is not None:
             return
         if is_event_stream(text):
-            stream = events_of(text, tail)
-            self.stream = stream if stream.events or stream.done else None
+            self.stream = events_of(text, tail)
         else:
             self._look_closer(text.lstrip(), tail)
 
@@ -39,7 +47,7 @@ class Sketch:
                 self.stream = lines_of(text, tail)
             elif closed := completed(text):
                 self.cut = True
-                self.fields = fields_of(closed)
+                self.fields = (fields_of(closed) or {}) | _members_of_end(tail or "")
 
 
 def _events_of_list(text: str) -> EventStream | None:
@@ -49,3 +57,15 @@ def _events_of_list(text: str) -> EventStream | None:
         return None
     events = [Event(None, value) for value in values if isinstance(value, dict)]
     return EventStream(events, done=True) if events else None
+
+
+def _members_of_end(tail: str) -> Fields:
+    """The members of an object that stand behind its long middle: a list of embeddings is such a middle."""
+    found: Fields = {}
+    for match in _LATE_MEMBER.finditer(tail):
+        try:
+            value, _ = _DECODER.raw_decode(tail, match.end())
+        except ValueError:
+            continue
+        found[match[1]] = Raw(dump(value))
+    return found

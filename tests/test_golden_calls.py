@@ -1,0 +1,42 @@
+"""The genuine lines of the fixtures are read as the golden files say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+import golden_calls
+
+NOT_AI = {
+    "non-ai-traffic.jsonl": 8,
+    "global.jsonl": 2,
+}
+SECRETS = re.compile(r"(?:alice|bob)-secret-key|jane@example\.com")
+
+
+@pytest.mark.parametrize("fixture", golden_calls.fixture_files(), ids=lambda path: path.stem)
+def test_lines_are_read_as_written_down(fixture: Path) -> None:
+    """Every line gives the calls in its golden file, and no others."""
+    assert golden_calls.golden_text(fixture) == golden_calls.golden_file(fixture).read_text()
+
+
+def test_all_genuine_lines_are_here() -> None:
+    """91 lines of the developer set and 97 from a running gateway; none is lost or refused."""
+    assert sum(len(golden_calls.lines_of(path)) for path in golden_calls.fixture_files()) == 91 + 97
+
+
+@pytest.mark.parametrize("fixture", golden_calls.fixture_files(), ids=lambda path: path.stem)
+def test_a_post_to_a_model_is_a_call_and_other_traffic_is_not(fixture: Path) -> None:
+    """GET, unmatched routes, MCP, A2A and other services are no calls; everything else in the fixtures is."""
+    for line in golden_calls.lines_of(fixture):
+        is_post = b'"method":"POST"' in line.data
+        other = fixture.name in NOT_AI or re.search(rb'"(?:mcp|a2a)":\{', line.data)
+        assert bool(golden_calls.calls_in(line)) == (is_post and not other)
+
+
+def test_no_secret_of_the_fixtures_leaves() -> None:
+    """Keys in headers and query strings, and what the sanitizer found, are in no golden file."""
+    for fixture in golden_calls.fixture_files():
+        assert not SECRETS.search(golden_calls.golden_file(fixture).read_text())
