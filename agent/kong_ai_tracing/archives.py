@@ -87,6 +87,10 @@ class Archives:
         """Bytes on disk, compressed where the files are."""
 
     @property
+    def wants_scan(self) -> bool:
+        return False
+
+    @property
     def read_bytes(self) -> int:
         """How much of `total_bytes` has been read."""
         raw = self._raw

@@ -11,8 +11,8 @@ import asyncio
 import os
 import resource
 from collections import deque
-from collections.abc import Awaitable, Iterable, Sequence
-from typing import Literal, TypeVar
+from collections.abc import Iterable, Sequence
+from typing import Literal
 
 import aiofiles
 from aiofiles.threadpool.binary import AsyncFileIO
@@ -32,13 +32,12 @@ from kong_ai_tracing.notices import Notice, Notices
 from kong_ai_tracing.patterns import Patterns
 from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.streamtable import StreamTable
+from kong_ai_tracing.threads import to_its_end
 
 __all__ = ["Chunk", "FileRecord", "FileStatus", "LogFiles", "Notice", "Position", "ScanResult"]
 
 _CHUNKS_BETWEEN_POLLS = 16
 """While files are read, the others are asked for new bytes after so many chunks."""
-
-T = TypeVar("T")
 
 
 class Chunk(Struct):
@@ -108,7 +107,7 @@ class LogFiles:
     async def scan(self) -> ScanResult:
         """Find new, renamed, cut and deleted files. Its records must be stored before their positions."""
         async with self._lock:
-            result = await _to_its_end(asyncio.to_thread(self._catalog.scan))
+            result = await to_its_end(asyncio.to_thread(self._catalog.scan))
             self._wants_scan = False
             early, self._early = self._early, None
             return result if early is None else _joined(early, result)
@@ -130,8 +129,8 @@ class LogFiles:
         async with self._lock:
             if not self._table.scan_number:
                 # Files may have been renamed since the line was read.
-                self._early = await _to_its_end(asyncio.to_thread(self._catalog.scan))
-            return await _to_its_end(asyncio.to_thread(self._read_line, origin, record))
+                self._early = await to_its_end(asyncio.to_thread(self._catalog.scan))
+            return await to_its_end(asyncio.to_thread(self._read_line, origin, record))
 
     async def close(self) -> None:
         async with self._lock:
@@ -199,7 +198,7 @@ class LogFiles:
             self._handles[stream.fd] = handle
         os.lseek(stream.fd, cutter.position, os.SEEK_SET)
         # None would mean that a read had to wait, which no regular file makes it do.
-        return await _to_its_end(handle.readinto(cutter.room())) or 0
+        return await to_its_end(handle.readinto(cutter.room())) or 0
 
     def _note_progress(self, stream: Stream, items: list[Line | OversizedLine]) -> None:
         cutter = self._cutter
@@ -266,13 +265,3 @@ def _joined(first: ScanResult, second: ScanResult) -> ScanResult:
         first.retired + second.retired,
         second.vanishing,
     )
-
-
-async def _to_its_end(work: Awaitable[T]) -> T:
-    """Wait for work in a thread even when cancelled: it still writes to what we would go on to use."""
-    future = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await asyncio.wait({future})
-        raise

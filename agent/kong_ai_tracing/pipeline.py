@@ -36,6 +36,11 @@ _EVENT_PAUSE_SECONDS = 0.05
 class Source(Protocol):
     """Where lines come from: live files, or an archive."""
 
+    @property
+    def wants_scan(self) -> bool:
+        """True when reading met something that only a scan can settle."""
+        ...
+
     async def scan(self) -> ScanResult: ...
 
     async def read(self) -> Chunk | None: ...
@@ -145,7 +150,7 @@ class Pipeline:
 
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
-        if self._clock() >= self._scan_due_at:
+        if self._clock() >= self._scan_due_at or self._source.wants_scan:
             await self._scan()
         chunk = await self._source.read()
         if chunk is None:
