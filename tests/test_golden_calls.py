@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import golden_calls
+import kong_entries
 
 NOT_AI = {
     "non-ai-traffic.jsonl": 8,
@@ -40,3 +44,31 @@ def test_no_secret_of_the_fixtures_leaves() -> None:
     """Keys in headers and query strings, and what the sanitizer found, are in no golden file."""
     for fixture in golden_calls.fixture_files():
         assert not SECRETS.search(golden_calls.golden_file(fixture).read_text())
+
+
+ODD = (
+    None,
+    True,
+    -1,
+    1.5e300,
+    "",
+    [],
+    {},
+    [None, {"a": [1]}],
+    '{"choices":[1,{"message":3}],"usage":[]}',
+    'data: {"choices":{}}\n\n',
+)
+
+
+@given(st.data())
+def test_a_genuine_line_with_one_odd_value_is_still_read(data: st.DataObject) -> None:
+    """No field has to have the type it should have."""
+    fixture = data.draw(st.sampled_from(golden_calls.fixture_files()))
+    line = data.draw(st.sampled_from(golden_calls.lines_of(fixture)))
+    record = json.loads(line.data.decode("utf-8", "replace"))
+    place, name = record, data.draw(st.sampled_from(sorted(record)))
+    while isinstance(place[name], dict) and place[name] and data.draw(st.booleans()):
+        place = place[name]
+        name = data.draw(st.sampled_from(sorted(place)))
+    place[name] = data.draw(st.sampled_from(ODD))
+    golden_calls.calls_in(kong_entries.line(record))

@@ -116,9 +116,7 @@ def test_whatever_is_dumped_every_reader_accepts(value: object) -> None:
 
 
 @given(st.dictionaries(st.text(), ANY_JSON, min_size=1), st.data())
-def test_a_cut_object_can_be_closed_wherever_it_was_cut(
-    value: dict[str, object], data: st.DataObject
-) -> None:
+def test_a_cut_object_can_be_closed_anywhere(value: dict[str, object], data: st.DataObject) -> None:
     """Whatever the place, what stood before it is an object again."""
     text = json.dumps(value)
     closed = completed(text[: data.draw(st.integers(1, len(text) - 1))])

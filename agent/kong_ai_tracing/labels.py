@@ -53,7 +53,7 @@ def environment_of(value: str) -> str:
 def tags_of(value: Any) -> list[str]:
     """Tags from a list, a JSON list or a text with commas."""
     if isinstance(value, str) and value.lstrip().startswith("["):
-        value = value_of(value)
+        value = value_of(value) or value
     parts = value if isinstance(value, list) else [value]
     words = (word.strip() for part in parts if (found := text(part)) for word in found.split(","))
     return list(dict.fromkeys(limited(word) for word in words if word))[:_MAX_TAGS]

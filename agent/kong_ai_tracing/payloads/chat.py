@@ -8,6 +8,7 @@ from typing import Any
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, objects_of, value_of
 from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
@@ -97,7 +98,7 @@ def _content_length(choice: Fields) -> int:
     try:
         return text_length(_MESSAGE.decode(message).content)
     except (ValueError, RecursionError):
-        return text_length((value_of(message) or {}).get("content"))
+        return text_length(table(value_of(message)).get("content"))
 
 
 def _read_events(stream: EventStream) -> Answered:

@@ -11,7 +11,6 @@ from kong_ai_tracing.bodies import Body
 from kong_ai_tracing.eventstreams import Event, EventStream, events_of, is_event_stream, lines_of
 from kong_ai_tracing.jsontext import Fields, completed, dump, fields_of, value_of
 
-
 _LATE_MEMBER = re.compile(r'"(usage|model)"\s*:\s*')
 _DECODER = json.JSONDecoder()
 
