@@ -14,11 +14,11 @@ ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries bodies eventstreams usage payloads sections providers
-    observations labels contextsources tracekeys context levels timing facts
+    observations labels contextsources offers tracekeys context levels timing facts
     calls spans traces tracejson otlp
     progress batches store gate
     localschema localrecords localstore langfuse local
-    delivery pipeline
+    ledger delivery pipeline
     archives
     config logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo

@@ -210,6 +210,21 @@ def test_a_cache_hit_is_no_generation() -> None:
     assert found.output is not None
 
 
+@pytest.mark.parametrize("status", ["Miss", "Bypass", "Refresh", None, 3])
+def test_everything_but_a_hit_called_the_model(status: Any) -> None:
+    """A cache that had no answer costs what a call costs."""
+    assert call(ai=proxy(cache={"cache_status": status})).observation.type == "generation"
+
+
+def test_an_answer_out_of_proxy_cache_is_no_generation_either() -> None:
+    """On plain services Kong says it in a header; a header of the service itself means nothing."""
+    response = {"status": 200, "headers": {"x-cache-status": "Hit"}}
+    found = call(response=response, source="kong").observation
+    assert (found.type, found.metadata["cache_status"]) == ("span", "Hit")
+    assert found.usage_details == {"input": 0, "output": 0, "total": 0}
+    assert call(response=response).observation.type == "generation"
+
+
 def test_mcp_and_a2a_alone_are_other_traffic() -> None:
     """They call no model."""
     ai = {"mcp": {"rpc": [{"payload": {"request": "{}"}}]}, "a2a": {"rpc": []}}

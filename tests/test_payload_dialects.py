@@ -214,6 +214,13 @@ def test_a_missing_middle_is_marked_in_the_text() -> None:
     assert (found.usage, found.finish_reason, found.partial) == ({"total_tokens": 9}, "stop", False)
 
 
+def test_vllms_bare_error_in_a_stream_is_a_failure() -> None:
+    """It sends the error itself instead of wrapping it."""
+    found = answer(CHAT, sse(chunk({"content": "par"}), {"object": "error", "message": "out of memory"}))
+    assert found.failure is not None
+    assert found.failure.message == "out of memory"
+
+
 # -- completions
 
 

@@ -260,3 +260,32 @@ def test_a_cut_chat_stream_gives_the_beginning_of_its_text(pieces: list[str], da
     whole = "".join(pieces).replace("\0", "�")
     assert whole.startswith(content)
     assert found.partial or content == whole or found.output is None or "data: {" not in cut
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        [{"candidates": [{"content": {"parts": [{"text": "Hi"}]}, "finishReason": "STOP"}]}],
+        [
+            {"type": "content-delta", "delta": {"message": {"content": {"text": "Hi"}}}},
+            {"type": "message-end"},
+        ],
+        [{"token": {"text": "Hi"}, "generated_text": None}, {"token": {"text": ""}, "generated_text": "Hi"}],
+        [{"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}],
+    ],
+)
+def test_the_end_of_a_coarse_stream_is_known(events: list[dict[str, Any]]) -> None:
+    """A whole answer must not be called incomplete because its dialect has no reader yet."""
+    assert not answered(sse(*events), "/v1/messages").partial
+
+
+def test_usage_of_anthropics_streams_is_found_in_both_its_places() -> None:
+    """What went in is said at the start, what came out at the end."""
+    start = {
+        "type": "message_start",
+        "message": {"id": "msg_1", "model": "claude", "usage": {"input_tokens": 5}},
+    }
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}
+    found = answered(sse(start, end), "/v1/messages")
+    assert found.usage == {"input_tokens": 5, "output_tokens": 3}
+    assert (found.model, found.response_id) == ("claude", "msg_1")

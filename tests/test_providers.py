@@ -179,3 +179,15 @@ def test_some_apis_name_the_model_in_the_path(path: str, model: str) -> None:
     """Without a body it is all there is."""
     [call] = calls(**at(path))
     assert call.observation.model == model
+
+
+@pytest.mark.parametrize(
+    ("path", "answer"),
+    [
+        ("/v1beta/models/m:generateContent", {"candidates": [], "usageMetadata": {}}),
+        ("/model/m/converse", {"output": {"message": {}}, "stopReason": "x"}),
+    ],
+)
+def test_answers_in_other_dialects_contradict_nothing(path: str, answer: Any) -> None:
+    """They need not name a model to be what the path promises."""
+    assert is_call(**at(path, capture=capture(None, answer)))

@@ -19,7 +19,7 @@ from kong_ai_tracing.facts import (
     known,
 )
 from kong_ai_tracing.ids import observation_id_from_seed
-from kong_ai_tracing.levels import failed, level_of, message_of
+from kong_ai_tracing.levels import answered_by_kong, failed, level_of, message_of
 from kong_ai_tracing.observations import Level, Observation
 from kong_ai_tracing.payloads import Answered, Asked, Dialect, Sketch, read_answer, read_request
 from kong_ai_tracing.providers import (
@@ -76,6 +76,19 @@ class _Exchanged(Struct):
     @property
     def failed(self) -> bool:
         return self.answered.failure is not None or (self.is_proxied and failed(self.exchange.entry.status))
+
+    @property
+    def cache_status(self) -> str | None:
+        """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
+        logged = text(self.section.cache.get("cache_status"))
+        if logged or not self.is_proxied or not answered_by_kong(self.exchange.entry):
+            return logged
+        return first_text(self.exchange.response_headers.get("x-cache-status"))
+
+    @property
+    def cache_hit(self) -> bool:
+        """Whether the answer came out of a cache, so that no model was called."""
+        return (self.cache_status or "").lower() == "hit"
 
     @property
     def answer_captured(self) -> bool:
@@ -161,7 +174,7 @@ def _observation(read: _Exchanged, identity: Identity) -> Observation:
     usage, usage_source = _usage(read)
     model, requested, provider = _model(read), _requested_model(read), _provider(read)
     return Observation(
-        type="span" if section.cache_hit else read.dialect.type,
+        type="span" if read.cache_hit else read.dialect.type,
         name=_name(read, identity, requested or model),
         started_at_ms=timing.started_at_ms,
         ended_at_ms=timing.ended_at_ms,
@@ -182,7 +195,7 @@ def _observation(read: _Exchanged, identity: Identity) -> Observation:
             facts_of_section(section),
             facts_of_call(asked, answered, read.request.body, read.response.body),
             facts_of_speed(timing, usage),
-            {"streaming": read.streamed, "usage_source": usage_source},
+            {"streaming": read.streamed, "usage_source": usage_source, "cache_status": read.cache_status},
             {"parent_span_id": identity.parent_span_id},
         ),
         origin=entry.origin,
@@ -238,7 +251,7 @@ def _provider(read: _Exchanged) -> str | None:
 
 def _usage(read: _Exchanged) -> tuple[dict[str, int], str | None]:
     """Token counts and who counted: the provider, or Kong, which estimates those of a stream."""
-    if read.section.cache_hit:
+    if read.cache_hit:
         return dict(ZERO_USAGE), None
     kongs_word = "kong_estimate" if read.streamed else "kong"
     found = usage_buckets(read.answered.usage)
@@ -268,7 +281,7 @@ def _usage_in_headers(exchange: Exchange) -> dict[str, int]:
 
 def _cost(read: _Exchanged) -> dict[str, float]:
     """Kong's cost where prices are configured, unless it comes from an estimate that we know better."""
-    if read.failed or read.section.cache_hit:
+    if read.failed or read.cache_hit:
         return {}
     if read.streamed and read.answer_captured and read.section.usage:
         return {}

@@ -11,11 +11,11 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from kong_ai_tracing.contextsources import METADATA_MEMBERS, Offers, offers_of
 from kong_ai_tracing.entries import LogEntry, table, text
 from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import environment_of, flat, label, limited, tags_of
+from kong_ai_tracing.offers import METADATA_MEMBERS, Offers, offers_of
 from kong_ai_tracing.tracekeys import parent_span_of, trace_key_of
 
 ADJUSTED = "kong_ai_tracing.adjusted"

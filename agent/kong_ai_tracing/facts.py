@@ -83,7 +83,6 @@ def facts_of_section(section: Section) -> Facts:
         "kong_ai_plugin": section.namespace if section.place is not Place.PROXIED else None,
         "llm_latency_ms": duration(meta.get("llm_latency")),
         "azure_deployment_id": text(meta.get("azure_deployment_id")),
-        "cache_status": text(cache.get("cache_status")),
         "cache_fetch_latency_ms": duration(cache.get("fetch_latency")),
         "cache_embeddings_model": text(cache.get("embeddings_model")),
         "cache_embeddings_latency_ms": duration(cache.get("embeddings_latency")),

@@ -124,7 +124,7 @@ def is_call(exchange: Exchange, request: Sketch, response: Sketch) -> bool:
             return _is_refused_by_provider(exchange, response)
         if dialect.distinctive or _is_sure(request):
             return True
-    if _contradicts(response):
+    if _contradicts(response, dialect):
         return False
     return (dialect.distinctive and "json" in exchange.content_type) or _has_second_sign(exchange)
 
@@ -139,9 +139,10 @@ def _confirms(response: Sketch, dialect: Dialect) -> bool:
     return False
 
 
-def _contradicts(response: Sketch) -> bool:
+def _contradicts(response: Sketch, dialect: Dialect) -> bool:
     """An answer that is an object of another kind and no error either."""
-    return response.fields is not None and failure_of(response.fields) is None
+    fields = response.fields
+    return fields is not None and not dialect.is_response(fields) and failure_of(fields) is None
 
 
 def _is_sure(request: Sketch) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from msgspec import Struct, field
 
 from kong_ai_tracing.bodies import NOT_LOGGED, Body
-from kong_ai_tracing.entries import table, text
+from kong_ai_tracing.entries import table
 
 _NO_CALLS = frozenset(
     (
@@ -55,11 +55,6 @@ class Section(Struct, frozen=True):
     response: Body = NOT_LOGGED
 
     @property
-    def cache_hit(self) -> bool:
-        """Whether the answer came out of the semantic cache, so that no model was called."""
-        return (text(self.cache.get("cache_status")) or "").lower() == "hit"
-
-    @property
     def logs_bare_text(self) -> bool:
         """Whether this generation of Kong logs a stream as its text alone: those before 3.9 do."""
         return self.namespace != "proxy"
@@ -70,13 +65,14 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
     if not ai:
         return []
     shared_request = table(ai.get("payload")).get("request")
+    shared_cache = _cache_of(ai)
     found = [
-        _section(name, value, shared_request)
+        _section(name, value, shared_request, shared_cache)
         for name, value in ai.items()
         if name not in _NO_CALLS and isinstance(value, dict) and _is_call(value)
     ]
     if not any(section.place is Place.PROXIED for section in found) and _is_call_itself(ai, bool(found)):
-        found.append(_section("", ai, None))
+        found.append(_section("", ai, None, shared_cache))
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
 
@@ -96,7 +92,15 @@ def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:
     return not has_others and not payload.keys().isdisjoint(("request", "response"))
 
 
-def _section(name: str, value: dict[str, Any], shared_request: Any) -> Section:
+def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
+    """What the semantic cache wrote: under its own name in 3.8, later under that of the proxy."""
+    for value in ai.values():
+        if isinstance(value, dict) and (cache := table(value.get("cache"))):
+            return cache
+    return {}
+
+
+def _section(name: str, value: dict[str, Any], shared_request: Any, shared_cache: dict[str, Any]) -> Section:
     place = _PLACES.get(name, Place.PROXIED)
     payload = table(value.get("payload"))
     request = payload.get("request")
@@ -108,7 +112,7 @@ def _section(name: str, value: dict[str, Any], shared_request: Any) -> Section:
         place,
         table(value.get("meta")),
         table(value.get("usage")),
-        table(value.get("cache")),
+        shared_cache if place is Place.PROXIED else {},
         _body(request),
         _body(payload.get("response")),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kong_ai_tracing.contextsources import Offers
 from kong_ai_tracing.entries import LogEntry, first_text, table, text
 from kong_ai_tracing.ids import trace_id_from, trace_id_from_seed
+from kong_ai_tracing.offers import Offers
 
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})(?:-.*)?")
 _HEX = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")

@@ -27,7 +27,7 @@ def has_choices(fields: Fields) -> bool:
 
 def is_chunk(event: dict[str, Any]) -> bool:
     """Whether an event is a fragment of choices, or an error in their place."""
-    return isinstance(event.get("choices"), list) or "error" in event
+    return isinstance(event.get("choices"), list) or "error" in event or event.get("object") == "error"
 
 
 def answered(fields: Fields, choices: list[Fields]) -> Answered:
@@ -69,7 +69,9 @@ class Fragments:
             found.response_id = response_id or None
         if isinstance(usage := event.get("usage"), dict) and usage:
             found.usage = usage
-        if failure := failure_in(event.get("error")):
+        # vLLM sends the error itself instead of wrapping it.
+        error = event if event.get("object") == "error" else event.get("error")
+        if failure := failure_in(error):
             found.failure = failure
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else ():

@@ -120,11 +120,14 @@ def _read_response(fields: Fields) -> Answered:
 
 
 def _beside_the_text(value: dict[str, Any]) -> Answered:
+    """Model, usage, end and id, at the top or, as at the start of Anthropic's streams, within the message."""
+    message = value.get("message")
+    inner = message if isinstance(message, dict) else {}
     return Answered(
-        model=_word(value.get("model")),
-        usage=_usage(value),
+        model=_word(value.get("model")) or _word(inner.get("model")),
+        usage=_usage(inner) | _usage(value),
         finish_reason=next((reason for mark in _END_MARKS if (reason := _word(value.get(mark)))), None),
-        response_id=_word(value.get("id")),
+        response_id=_word(value.get("id")) or _word(inner.get("id")),
     )
 
 
@@ -143,6 +146,7 @@ def _set_text(found: Answered, text: str) -> None:
         found.response_length = text_length(text)
 
 
+_END_TYPES = ("message_stop", "message-end", "stream-end")
 _TEXT_MEMBERS = (
     "text",
     "generated_text",
@@ -197,7 +201,12 @@ def _read_events(stream: EventStream) -> Answered:
 
 
 def _ends(value: dict[str, Any]) -> bool:
-    return value.get("type") == "message_stop" or any(value.get(mark) for mark in _END_MARKS)
+    if value.get("type") in _END_TYPES or value.get("generated_text"):
+        return True
+    candidates = value.get("candidates")
+    inner = candidates[0] if isinstance(candidates, list) and candidates else None
+    places = (value, value.get("delta"), inner)
+    return any(place.get(mark) for place in places if isinstance(place, dict) for mark in _END_MARKS)
 
 
 def _dialect(
