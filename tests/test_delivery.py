@@ -305,7 +305,7 @@ async def test_a_full_outbox_pauses_the_reader_and_drops_nothing(tmp_path: Path)
 
 async def test_a_disk_that_takes_nothing_claims_nothing(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """No offset moves until the write succeeds; then all of it does."""  # covers CHK-04
-    monkeypatch.setattr("kong_ai_tracing.delivery._STORE_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("kong_ai_tracing.ledger._RETRY_SECONDS", 0.01)
     real, failures = rig.store.commit, 3
 
     def commit(step: Any) -> None:

@@ -10,25 +10,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from msgspec import Struct
 
 from kong_ai_tracing.batches import Batch, Body, WireForm
-from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.gate import Gate
+from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.outcomes import Accepted, Outcome, Refused
 from kong_ai_tracing.progress import Progress
-from kong_ai_tracing.store import Commit, Refusal, Restored, Store
-from kong_ai_tracing.threads import to_its_end
+from kong_ai_tracing.store import Refusal, Restored, Store
 
 log = logging.getLogger(__name__)
 
-_STORE_RETRY_SECONDS = 2.0
 _NO_ROOM_RETRY_SECONDS = 1.0
 _HEALTH_INTERVAL_MS = 5_000
 
@@ -65,14 +62,6 @@ class _Live(Struct):
     spill: bool = False
 
 
-class _Waiting(Struct):
-    """A held call as the last commit knows it."""
-
-    call: AICall
-    since: float
-    whole: bool
-
-
 class Delivery:
     """Sends batches, spills those that wait too long, drains the outbox, commits progress in order."""
 
@@ -89,29 +78,25 @@ class Delivery:
         self.gate = Gate(clock=clock, random=random)
         self.last_accepted_ms: int | None = None
         self._destination = destination
-        self._store = store
         self._limits = limits
         self._clock = clock
         self._live: OrderedDict[int, _Live] = OrderedDict()
         self._live_bytes = 0
         self._outbox: OrderedDict[int, bool] = OrderedDict.fromkeys(restored.outbox, False)
         """Spilled batches, oldest first; True while one is being sent."""
-        self._uncommitted: set[int] = set()
-        """Those of the outbox whose body is not on disk yet."""
-        self._outbox_bytes = store.outbox_bytes()
         self._no_room = False
         self._acknowledged: dict[int, Progress] = {}
         self._next = restored.outbox[-1] + 1 if restored.outbox else 1
-        self._held: OrderedDict[str, _Waiting] = OrderedDict(
-            (held.call_id, _Waiting(held.call, 0.0, whole=True)) for held in restored.held if held.call
-        )
-        self._commit = Commit()
-        self._commit_now = asyncio.Event()
         self._health_written_ms = 0
-        self._store_lock = asyncio.Lock()
-        self._store_failed = False
-        self._writing = False
         self._moved = asyncio.Condition()
+        self._ledger = Ledger(
+            store,
+            restored,
+            moved=self._moved,
+            interval_seconds=limits.commit_interval_seconds,
+            whole_after_seconds=limits.spill_after_seconds,
+            clock=clock,
+        )
         self._turn = 0
         self._closing = False
 
@@ -132,7 +117,7 @@ class Delivery:
     @property
     def pause_reason(self) -> str | None:
         """Why `submit` waits, when it does."""
-        if self._store_failed:
+        if self._ledger.failed:
             return "the state directory cannot be written"
         if self._no_room:
             return "the outbox is full"
@@ -154,15 +139,12 @@ class Delivery:
 
     async def secure(self, file_ids: Collection[int]) -> None:
         """Source files are about to vanish: nothing may depend on them any longer."""
-        for waiting in self._held.values():
-            origin = waiting.call.observation.origin
-            if origin is not None and origin.file_id in file_ids:
-                waiting.since = float("-inf")
+        self._ledger.keep_whole(file_ids)
         async with self._moved:
             self._spill_older_than(0.0)
             self._settle()
             self._moved.notify_all()
-        self._commit_now.set()
+        self._ledger.hurry()
 
     async def run(self) -> None:
         """Deliver until cancelled."""
@@ -170,13 +152,11 @@ class Delivery:
             for _ in range(self._limits.max_concurrency):
                 tasks.create_task(self._work())
             tasks.create_task(self._spill_on_time())
-            tasks.create_task(self._commit_on_time())
+            tasks.create_task(self._ledger.run())
 
     async def written(self) -> None:
         """Wait until everything that is settled is on disk."""
-        self._commit_now.set()
-        async with self._moved:
-            await self._moved.wait_for(lambda: not self._commit and not self._writing)
+        await self._ledger.written()
 
     async def drained(self) -> None:
         """Wait until everything submitted was delivered and written down."""
@@ -194,12 +174,11 @@ class Delivery:
 
     async def finish(self) -> None:
         """After `run` was cancelled: everything that is still open goes to disk, in one commit."""
-        for waiting in self._held.values():
-            waiting.since = float("-inf")
+        self._ledger.keep_whole()
         self._spill_older_than(float("-inf"))
         self._settle()
         self._note_health(force=True)
-        await self._write_commit()
+        await self._ledger.write()
 
     # -- sending
 
@@ -237,7 +216,7 @@ class Delivery:
                 return live.batch.number, live.batch.body
             assert spilled is not None, "one of the two was there"
             self._outbox[spilled] = True
-        return spilled, await self._on_store(lambda: self._store.body(spilled))
+        return spilled, await self._ledger.body(spilled)
 
     def _next_live(self) -> _Live | None:
         if self._closing:
@@ -248,7 +227,7 @@ class Delivery:
         if self._closing:
             return None
         candidates = (number for number, sending in self._outbox.items() if not sending)
-        return next((number for number in candidates if number not in self._uncommitted), None)
+        return next((number for number in candidates if self._ledger.is_written(number)), None)
 
     async def _send(self, body: Body) -> tuple[Outcome, list[Refusal]]:
         """Send a body; when it is refused, halve it until the guilty spans stand alone."""
@@ -289,12 +268,12 @@ class Delivery:
             live = self._live.get(number)
             if live is not None:
                 self._acknowledged[number] = live.batch.progress
-                self._settle()
             else:
                 del self._outbox[number]
-                self._commit.delivered.append(number)
-            self._commit.refused.extend(refusals)
-            self._commit.progress.counts.update(counts)
+                self._ledger.delivered(number)
+            self._settle()
+            self._ledger.refused(refusals)
+            self._ledger.count(counts)
             self._moved.notify_all()
 
     async def _put_back(self, number: int) -> None:
@@ -320,7 +299,7 @@ class Delivery:
                 self._spill_older_than(self._limits.spill_after_seconds)
                 self._settle()
                 self._moved.notify_all()
-            self._commit_now.set()
+            self._ledger.hurry()
             if self._no_room:
                 await asyncio.sleep(_NO_ROOM_RETRY_SECONDS)
 
@@ -334,13 +313,14 @@ class Delivery:
 
     def _settle(self) -> None:
         """Move over all batches that have ended, in the order in which they were read."""
+        self._no_room = False
         while True:
             number = self._next
             live = self._live.get(number)
             if number in self._acknowledged:
-                self._commit.progress.merge(self._acknowledged.pop(number))
+                self._ledger.settle(self._acknowledged.pop(number))
             elif live is not None and live.spill and self._spill(live):
-                self._commit.progress.merge(live.batch.progress)
+                self._ledger.settle(live.batch.progress)
             else:
                 return
             if live is not None:
@@ -353,74 +333,16 @@ class Delivery:
         """Put a body into the next commit, if the outbox has room for it."""
         assert live.batch.body is not None, "only bodies are kept"
         body = live.batch.body.pack()
-        size = len(body.data)
-        limits = self._limits
-        self._no_room = (
-            self._outbox_bytes + size > limits.outbox_max_bytes
-            or self._store.free_bytes() - size < limits.free_space_floor_bytes
+        self._no_room = not self._ledger.has_room(
+            len(body.data),
+            max_bytes=self._limits.outbox_max_bytes,
+            free_space_floor_bytes=self._limits.free_space_floor_bytes,
         )
         if self._no_room:
             return False
-        self._outbox_bytes += size
-        self._commit.spilled[live.batch.number] = body
-        self._commit.progress.counts["batches_spilled"] += 1
+        self._ledger.spill(live.batch.number, body)
         self._outbox[live.batch.number] = live.sending
-        self._uncommitted.add(live.batch.number)
         return True
-
-    # -- committing
-
-    async def _commit_on_time(self) -> None:
-        while True:
-            async with self._moved:
-                await self._moved.wait_for(lambda: bool(self._commit))
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._commit_now.wait(), self._limits.commit_interval_seconds)
-            self._commit_now.clear()
-            if not await to_its_end(self._write_commit()):
-                await asyncio.sleep(_STORE_RETRY_SECONDS)
-
-    async def _write_commit(self) -> bool:
-        """Write what is settled. False when the disk would not take it; then it is kept for the next try."""
-        commit, self._commit = self._commit, Commit()
-        self._follow_held(commit)
-        self._writing = True
-        try:
-            await self._on_store(lambda: self._store.commit(commit))
-        except sqlite3.OperationalError as error:
-            self._writing = False
-            if not self._store_failed:
-                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(error))
-            self._store_failed = True
-            commit.merge(self._commit)
-            self._commit = commit
-            return False
-        if self._store_failed:
-            log.info("store.resumed path=%s", self._store.path)
-        async with self._moved:
-            self._store_failed = self._writing = False
-            self._uncommitted.difference_update(commit.spilled)
-            self._outbox_bytes = await self._on_store(self._store.outbox_bytes)
-            self._no_room = False
-            self._moved.notify_all()
-        return True
-
-    def _follow_held(self, commit: Commit) -> None:
-        """Keep the book of waiting calls; those that wait long, or whose file vanishes, are written whole."""
-        now = self._clock()
-        for call_id in commit.progress.released:
-            self._held.pop(call_id, None)
-        for call_id, call in commit.progress.held.items():
-            self._held[call_id] = _Waiting(call, now, whole=False)
-        for call_id, waiting in self._held.items():
-            if not waiting.whole and now - waiting.since >= self._limits.spill_after_seconds:
-                waiting.whole = True
-                commit.held_by_value[call_id] = waiting.call
-
-    async def _on_store(self, act: Callable[[], Any]) -> Any:
-        """SQLite off the event loop, one act at a time."""
-        async with self._store_lock:
-            return await to_its_end(asyncio.to_thread(act))
 
     # -- health, for `status`
 
@@ -430,7 +352,7 @@ class Delivery:
             return
         self._health_written_ms = now_ms
         state = "ok" if self.gate.healthy else "holding" if self.gate.holding else "retrying"
-        self._commit.health[self._destination.name] = {
+        health = {
             "state": state,
             "reason": self.gate.reason,
             "retry_in_seconds": round(self.gate.wait_seconds, 1),
@@ -438,3 +360,4 @@ class Delivery:
             "paused": self.pause_reason,
             "at_ms": now_ms,
         }
+        self._ledger.note_health(self._destination.name, health)

@@ -109,6 +109,8 @@ class Pipeline:
                 self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
                 self._progress.release(held.call_id)
             else:
+                if held.call is None:
+                    self._progress.held[call.id] = call
                 self._advance_log_time(call)
                 self._grouping.add([call], self._log_now_ms)
 

@@ -1,0 +1,189 @@
+"""What is settled, and its way to the disk: one commit at a time, each whole or kept for the next try."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, TypeVar
+
+from msgspec import Struct
+
+from kong_ai_tracing.batches import Body
+from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.store import Commit, Refusal, Restored, Store
+from kong_ai_tracing.threads import to_its_end
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_RETRY_SECONDS = 2.0
+_LONG_AGO = float("-inf")
+
+
+class _Waiting(Struct):
+    """A held call as the last commit knows it."""
+
+    call: AICall
+    since: float
+    whole: bool
+
+
+class Ledger:
+    """Collects what is settled and commits it a little later, so that many small steps are one write.
+
+    `moved` is notified whenever a commit ended. A waiting call is first written by its place only; when it
+    has waited for `whole_after_seconds`, or its file is about to vanish, it is written whole.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        restored: Restored,
+        *,
+        moved: asyncio.Condition,
+        interval_seconds: float,
+        whole_after_seconds: float,
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._moved = moved
+        self._interval_seconds = interval_seconds
+        self._whole_after_seconds = whole_after_seconds
+        self._clock = clock
+        self._next = Commit()
+        self._writing: Commit | None = None
+        self._due = asyncio.Event()
+        self._at_once = asyncio.Event()
+        self._lock = asyncio.Lock()
+        self._held: OrderedDict[str, _Waiting] = OrderedDict(
+            (held.call_id, _Waiting(held.call, 0.0, whole=True)) for held in restored.held if held.call
+        )
+        self.outbox_bytes = store.outbox_bytes()
+        """What the outbox takes on disk, with the bodies of the next commit."""
+        self.failed = False
+        """True while the disk does not take what is settled."""
+
+    # -- what is settled
+
+    def settle(self, progress: Progress) -> None:
+        """A step forward; steps must come in the order in which they were read."""
+        self._next.progress.merge(progress)
+        self._due.set()
+
+    def spill(self, number: int, body: Body) -> None:
+        """A packed body rests on disk from the next commit on."""
+        self._next.spilled[number] = body
+        self._next.progress.counts["batches_spilled"] += 1
+        self.outbox_bytes += len(body.data)
+        self._due.set()
+
+    def delivered(self, number: int) -> None:
+        """A spilled body may go."""
+        self._next.delivered.append(number)
+        self._due.set()
+
+    def refused(self, refusals: Sequence[Refusal]) -> None:
+        self._next.refused.extend(refusals)
+        self._due.set()
+
+    def count(self, counts: Counter[str]) -> None:
+        self._next.progress.counts.update(counts)
+        self._due.set()
+
+    def note_health(self, destination: str, value: dict[str, Any]) -> None:
+        self._next.health[destination] = value
+        self._due.set()
+
+    def keep_whole(self, file_ids: Collection[int] | None = None) -> None:
+        """Waiting calls of these files (of all, without) are written whole with the next commit."""
+        for waiting in self._held.values():
+            origin = waiting.call.observation.origin
+            if file_ids is None or (origin is not None and origin.file_id in file_ids):
+                waiting.since = _LONG_AGO
+                self._due.set()
+
+    # -- to the disk and back
+
+    def is_written(self, number: int) -> bool:
+        """Whether a spilled body can be read back."""
+        return number not in self._next.spilled and (
+            self._writing is None or number not in self._writing.spilled
+        )
+
+    async def body(self, number: int) -> Body:
+        return await self._on_store(lambda: self._store.body(number))
+
+    def has_room(self, size: int, *, max_bytes: int, free_space_floor_bytes: int) -> bool:
+        """Whether the outbox may take another `size` bytes."""
+        free_bytes = self._store.free_bytes() - size
+        return self.outbox_bytes + size <= max_bytes and free_bytes >= free_space_floor_bytes
+
+    def hurry(self) -> None:
+        """Do not wait for the interval to be over."""
+        self._at_once.set()
+
+    async def run(self) -> None:
+        """Commit what is settled, a little later, until cancelled."""
+        while True:
+            await self._due.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._at_once.wait(), self._interval_seconds)
+            self._at_once.clear()
+            if not await to_its_end(self.write()):
+                await asyncio.sleep(_RETRY_SECONDS)
+
+    async def written(self) -> None:
+        """Wait until everything that is settled is on disk."""
+        self.hurry()
+        async with self._moved:
+            await self._moved.wait_for(lambda: not self._next and self._writing is None)
+
+    async def write(self) -> bool:
+        """One commit now. False when the disk would not take it; then it is kept for the next try."""
+        self._writing, self._next = self._next, Commit()
+        self._due.clear()
+        commit = self._writing
+        self._follow_held(commit)
+        try:
+            await self._on_store(lambda: self._store.commit(commit))
+        except sqlite3.OperationalError as error:
+            if not self.failed:
+                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(error))
+            commit.merge(self._next)
+            self._next = commit
+            self._due.set()
+            self.failed = True
+        else:
+            if self.failed:
+                log.info("store.resumed path=%s", self._store.path)
+            if commit.delivered:
+                unwritten = sum(len(body.data) for body in self._next.spilled.values())
+                self.outbox_bytes = unwritten + await self._on_store(self._store.outbox_bytes)
+            self.failed = False
+        self._writing = None
+        async with self._moved:
+            self._moved.notify_all()
+        return not self.failed
+
+    def _follow_held(self, commit: Commit) -> None:
+        """Keep the book of waiting calls, and add those that must be written whole."""
+        now = self._clock()
+        for call_id in commit.progress.released:
+            self._held.pop(call_id, None)
+        for call_id, call in commit.progress.held.items():
+            self._held[call_id] = _Waiting(call, now, whole=False)
+        for call_id, waiting in self._held.items():
+            if not waiting.whole and now - waiting.since >= self._whole_after_seconds:
+                waiting.whole = True
+                commit.held_by_value[call_id] = waiting.call
+
+    async def _on_store(self, act: Callable[[], T]) -> T:
+        """SQLite off the event loop, one act at a time."""
+        async with self._lock:
+            return await to_its_end(asyncio.to_thread(act))
