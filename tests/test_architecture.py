@@ -16,7 +16,7 @@ ORDER = """
     entries bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys context levels timing facts
     calls spans traces tracejson otlp
-    progress batches store gate
+    progress batches statedir storeschema storestatus store gate
     localschema localrecords localstore langfuse local
     ledger delivery pipeline
     archives

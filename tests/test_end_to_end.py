@@ -1,4 +1,4 @@
-"""The real program as a process, between a writer that behaves like Kong and a server that behaves like Langfuse."""
+"""The real program as a process, between a writer like Kong and a server like Langfuse."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from kong_writer import (
     kong_line,
     lost_and_found,
@@ -138,8 +139,8 @@ def received(langfuse: FakeLangfuse) -> list[dict]:
     return list(received_spans(langfuse.record))
 
 
-def test_kills_rotations_and_a_failing_server_lose_and_double_nothing(host: Host, langfuse: FakeLangfuse) -> None:
-    """Every line written arrives; repeats carry the same id and start; nothing is invented."""  # covers CHK-01
+def test_kills_rotations_and_a_failing_server_lose_nothing(host: Host, langfuse: FakeLangfuse) -> None:
+    """Every line arrives; repeats carry the same id and start; nothing is invented."""  # covers CHK-01
     langfuse.script("200*2,500*2,429:0.2,cut,accept-cut,200*3,slow:0.3,503")
     host.start()
     host.start_writer(writer=1, lines=3_000, rate=700)
@@ -163,7 +164,7 @@ def test_kills_rotations_and_a_failing_server_lose_and_double_nothing(host: Host
 
 
 def test_without_a_crash_every_call_arrives_once(host: Host, langfuse: FakeLangfuse) -> None:
-    """Rename rotation, two writers on old and new file at once, a plain stop and start: no repeats."""  # covers ROT-04
+    """Rename rotation, two writers on old and new file at once, stop, start."""  # covers ROT-04
     host.start()
     host.start_writer(writer=1, lines=1_500, rate=900)
     host.start_writer(writer=2, lines=1_500, rate=900, reopen=True)
@@ -331,7 +332,7 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
 
 
 def test_a_deleted_file_is_read_to_its_end(host: Host, langfuse: FakeLangfuse) -> None:
-    """Lines that were written before the file was unlinked still arrive, and its disk space is freed."""  # covers FDS-01
+    """Lines written before the file was unlinked arrive; its disk space is freed."""  # covers FDS-01
     langfuse.script("slow:1,200*")
     host.write(*[kong_line(1, seq) for seq in range(10)])
     host.start()

@@ -15,9 +15,11 @@ from rich.console import Console
 from kong_ai_tracing.config import Config, Delivery
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import EMPTY_MARKER
+from kong_ai_tracing.statedir import LOCK_NAME
 from kong_ai_tracing.status import EXIT_CODES, FileLag, Outbox, Report, Target, as_json, is_running, report_of
 from kong_ai_tracing.statustext import print_report
-from kong_ai_tracing.store import LOCK_NAME, Store, StoreStatus, read_status
+from kong_ai_tracing.store import Store
+from kong_ai_tracing.storestatus import StoreStatus, read_status
 
 NOW = 1_000_000.0
 

@@ -14,15 +14,9 @@ from kong_ai_tracing.batches import Body
 from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import EMPTY_MARKER, Origin, SetAside, marker_of
 from kong_ai_tracing.progress import Progress
-from kong_ai_tracing.store import (
-    Commit,
-    Refusal,
-    StateLock,
-    Store,
-    StoreError,
-    prepare_state_dir,
-    read_status,
-)
+from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
+from kong_ai_tracing.store import Commit, Refusal, Store
+from kong_ai_tracing.storestatus import read_status
 from kong_ai_tracing.traces import RememberedTrace
 from test_traces import call
 

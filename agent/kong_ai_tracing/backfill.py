@@ -17,7 +17,8 @@ from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
-from kong_ai_tracing.store import StateLock, Store, prepare_state_dir
+from kong_ai_tracing.statedir import StateLock, prepare_state_dir
+from kong_ai_tracing.store import Store
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,8 @@ from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.files import LogFiles
 from kong_ai_tracing.service import Service
-from kong_ai_tracing.store import StateLock, Store, prepare_state_dir
+from kong_ai_tracing.statedir import StateLock, prepare_state_dir
+from kong_ai_tracing.store import Store
 
 log = logging.getLogger(__name__)
 

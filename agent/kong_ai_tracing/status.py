@@ -17,7 +17,8 @@ from msgspec import Struct, field
 from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.identity import FileRecord
-from kong_ai_tracing.store import LOCK_NAME, StoreStatus, read_status
+from kong_ai_tracing.statedir import LOCK_NAME
+from kong_ai_tracing.storestatus import StoreStatus, read_status
 
 EXIT_CODES = {"healthy": 0, "problems": 3, "never_run": 3, "destination_down": 4}
 

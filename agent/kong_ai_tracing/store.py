@@ -6,7 +6,6 @@ groups and bodies are always of the same moment: after a crash or a power loss t
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sqlite3
@@ -19,51 +18,14 @@ from msgspec import Struct, field, msgpack
 
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
-from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.identity import FileRecord
-from kong_ai_tracing.lines import Marker, Origin
+from kong_ai_tracing.lines import Origin
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.storeschema import connect, migrate
+from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, status_of
 from kong_ai_tracing.traces import RememberedTrace
 
-FILE_NAME = "state.sqlite3"
-LOCK_NAME = "lock"
-APPLICATION_ID = 0x6B61_6974  # "kait"
 MAX_SET_ASIDE_ROWS = 100_000
-
-_MIGRATIONS = (
-    """
-    CREATE TABLE files (
-        file_id INTEGER PRIMARY KEY, path TEXT NOT NULL, device INTEGER NOT NULL, inode INTEGER NOT NULL,
-        generation INTEGER, head_length INTEGER NOT NULL, head_digest BLOB NOT NULL,
-        offset INTEGER NOT NULL, marker_length INTEGER NOT NULL, marker_digest BLOB NOT NULL
-    );
-    CREATE TABLE held (
-        call_id TEXT PRIMARY KEY, file_id INTEGER NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL,
-        length INTEGER NOT NULL, call BLOB
-    ) WITHOUT ROWID;
-    CREATE TABLE remembered (trace_id TEXT PRIMARY KEY, last_seen_ms INTEGER NOT NULL, trace BLOB NOT NULL)
-        WITHOUT ROWID;
-    CREATE TABLE outbox (
-        number INTEGER PRIMARY KEY, created_ms INTEGER NOT NULL, spans INTEGER NOT NULL,
-        bytes INTEGER NOT NULL, body BLOB NOT NULL
-    );
-    CREATE TABLE refused (
-        id INTEGER PRIMARY KEY, refused_ms INTEGER NOT NULL, spans INTEGER NOT NULL, reason TEXT NOT NULL,
-        body BLOB NOT NULL
-    );
-    CREATE TABLE set_aside (
-        id INTEGER PRIMARY KEY, noticed_ms INTEGER NOT NULL, file TEXT NOT NULL, offset INTEGER NOT NULL,
-        length INTEGER NOT NULL, reason TEXT NOT NULL
-    );
-    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
-    CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), committed_ms INTEGER NOT NULL);
-    CREATE TABLE health (destination TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    """,
-)
-
-
-class StoreError(OperatorError):
-    """The state directory cannot be used; the text says why and what to do."""
 
 
 class HeldCall(Struct, frozen=True):
@@ -127,66 +89,14 @@ class Commit(Struct):
         self.health.update(later.health)
 
 
-class StoreStatus(Struct, frozen=True):
-    """What another process may know of the state."""
-
-    files: list[FileRecord]
-    counters: dict[str, int]
-    outbox_batches: int
-    outbox_bytes: int
-    outbox_spans: int
-    refused: int
-    set_aside: int
-    held: int
-    health: dict[str, dict[str, Any]]
-    updated_at_ms: int
-
-
-class StateLock:
-    """One process for each state directory.
-
-    Raises StoreError when another one holds it.
-    """
-
-    def __init__(self, state_dir: Path) -> None:
-        self._descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            owner = os.read(self._descriptor, 32).decode("ascii", "replace").strip()
-            os.close(self._descriptor)
-            raise StoreError(
-                f"{state_dir} is in use by another kong-ai-tracing (process {owner or 'unknown'}); "
-                "stop it first, or give this one a state_dir of its own"
-            ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
-
-    def close(self) -> None:
-        os.close(self._descriptor)
-
-
-def prepare_state_dir(state_dir: Path) -> None:
-    """Create the directory (0700) when it is missing. Raises StoreError when that is impossible."""
-    try:
-        state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write")
-    except OSError as error:
-        raise StoreError(
-            f"state_dir {state_dir} cannot be used: {error.strerror}; "
-            "create it for this user or set state_dir"
-        ) from error
-
-
 class Store:
     """The state database. Not safe for several threads at once; call it from one at a time."""
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
         os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = _connect(self.path)
-        _migrate(self._db, self.path)
+        self._db = connect(self.path)
+        migrate(self._db, self.path)
 
     @classmethod
     def copy_in_memory(cls, state_dir: Path) -> Store:
@@ -201,7 +111,7 @@ class Store:
                 source.backup(store._db)
             finally:
                 source.close()
-        _migrate(store._db, original)
+        migrate(store._db, original)
         return store
 
     def close(self) -> None:
@@ -209,7 +119,7 @@ class Store:
 
     def restore(self) -> Restored:
         return Restored(
-            files=_read_files(self._db),
+            files=read_files(self._db),
             held=[
                 HeldCall(
                     call_id,
@@ -245,7 +155,7 @@ class Store:
         return shutil.disk_usage(self.path.parent).free
 
     def status(self) -> StoreStatus:
-        return _status(self._db)
+        return status_of(self._db)
 
     def begin_new_account(self) -> None:
         """Count from zero again: what was counted so far was accounted for."""
@@ -335,97 +245,6 @@ class Store:
         )
 
 
-def read_status(state_dir: Path) -> StoreStatus | None:
-    """The state as it was last committed; None when there is none yet. Works beside a running daemon.
-
-    Raises StoreError when the database cannot be read.
-    """
-    path = state_dir / FILE_NAME
-    try:
-        if not path.exists():
-            return None
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-        try:
-            return _status(db)
-        finally:
-            db.close()
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; run as the daemon's user or as root") from error
-
-
-def _status(db: sqlite3.Connection) -> StoreStatus:
-    def one(sql: str) -> Any:
-        return db.execute(sql).fetchone()
-
-    batches, size, spans = one(
-        "SELECT count(*), coalesce(sum(bytes), 0), coalesce(sum(spans), 0) FROM outbox"
-    )
-    return StoreStatus(
-        files=_read_files(db),
-        counters=dict(db.execute("SELECT name, value FROM counters ORDER BY name")),
-        outbox_batches=batches,
-        outbox_bytes=size,
-        outbox_spans=spans,
-        refused=one("SELECT coalesce(sum(spans), 0) FROM refused")[0],
-        set_aside=one("SELECT count(*) FROM set_aside")[0],
-        held=one("SELECT count(*) FROM held")[0],
-        health={name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")},
-        updated_at_ms=one("SELECT coalesce(max(committed_ms), 0) FROM clock")[0],
-    )
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
-    # Spilled bodies are a few hundred KB each: large pages write them at a third of the cost.
-    db.execute("PRAGMA page_size = 16384")
-    db.execute("PRAGMA journal_mode = WAL")
-    db.execute("PRAGMA synchronous = NORMAL")
-    db.execute("PRAGMA journal_size_limit = 16777216")
-    return db
-
-
-def _migrate(db: sqlite3.Connection, path: Path) -> None:
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
-        raise StoreError(
-            f"{path} was written by a newer kong-ai-tracing (format {version}, this one knows "
-            f"{len(_MIGRATIONS)}); nothing was changed. Install the newer version, or set another state_dir"
-        )
-    for number in range(version, len(_MIGRATIONS)):
-        db.executescript(
-            f"BEGIN IMMEDIATE; {_MIGRATIONS[number]} "
-            f"PRAGMA user_version = {number + 1}; PRAGMA application_id = {APPLICATION_ID}; COMMIT;"
-        )
-
-
-def _read_files(db: sqlite3.Connection) -> list[FileRecord]:
-    return [
-        FileRecord(
-            file_id,
-            path,
-            _unsigned(device),
-            _unsigned(inode),
-            generation,
-            head_length,
-            head_digest,
-            offset,
-            Marker(marker_length, marker_digest),
-        )
-        for (
-            file_id,
-            path,
-            device,
-            inode,
-            generation,
-            head_length,
-            head_digest,
-            offset,
-            marker_length,
-            marker_digest,
-        ) in db.execute("SELECT * FROM files ORDER BY file_id")
-    ]
-
-
 def _file_row(record: FileRecord) -> tuple[Any, ...]:
     return (
         record.file_id,
@@ -444,10 +263,6 @@ def _file_row(record: FileRecord) -> tuple[Any, ...]:
 def _signed(number: int) -> int:
     """SQLite's integers are signed; some filesystems use all 64 bits of an inode number."""
     return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _unsigned(number: int) -> int:
-    return number + (1 << 64) if number < 0 else number
 
 
 def _held_row(call: AICall, *, whole: bool) -> tuple[Any, ...]:
