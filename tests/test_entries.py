@@ -43,8 +43,8 @@ def kinds(data: bytes) -> list[str]:
         (b'{"request":"x"}', ["not a Kong log line"]),
         (b'{"request":{}}', ["entry"]),
         (b'{"ai":{"proxy":{}}}', ["entry"]),
-        (GOOD[: len(GOOD) // 2], ["not valid JSON"]),
-        (b'{"request":' + b"[" * 100_000, ["not valid JSON"]),
+        (GOOD[: len(GOOD) // 2], ["not JSON"]),
+        (b'{"request":' + b"[" * 100_000, ["not JSON"]),
         (b'{"request":{},"a":NaN}', ["entry"]),
         (b'{"request":{},"a":1e400}', ["entry"]),
         (b'{"request":{},"a":"\\ud800"}', ["entry"]),
@@ -114,7 +114,7 @@ def test_interleaved_writes_are_set_aside_whole() -> None:
 
     # covers LIN-16
     """
-    assert kinds(GOOD[:200] + b'"x":{' + GOOD[200:] + b"}}") == ["not valid JSON"]
+    assert kinds(GOOD[:200] + b'"x":{' + GOOD[200:] + b"}}") == ["not JSON"]
 
 
 def test_the_seed_is_kongs_request_id_or_the_line_itself() -> None:

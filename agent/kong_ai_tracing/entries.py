@@ -123,9 +123,7 @@ def _read_damaged(line: Line) -> list[LogEntry | SetAside | Ignored]:
             continue
     if recovered := _recovered(line):
         return recovered
-    if data.startswith(b"{") or data.endswith(b"}"):
-        return [SetAside(line.origin, "not valid JSON")]
-    return [Ignored(line.origin, "not JSON")]
+    return [SetAside(line.origin, "not JSON")]
 
 
 def _mended(data: bytes) -> Any:

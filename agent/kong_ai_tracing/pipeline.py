@@ -231,13 +231,8 @@ class Pipeline:
             progress.forget(trace_id)
 
     def _set_aside(self, item: SetAside) -> None:
-        log.warning(
-            "line.set_aside file=%s offset=%d length=%d reason=%r",
-            item.origin.file,
-            item.origin.offset,
-            item.origin.length,
-            item.reason,
-        )
+        # Without the offset, so that many such lines of one file are told in few words; the store has it.
+        log.warning("line.set_aside file=%s reason=%r", item.origin.file, item.reason)
         self._progress.set_aside.append(item)
 
     def _advance_log_time(self, call: AICall) -> None:
