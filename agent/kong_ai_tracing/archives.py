@@ -115,11 +115,12 @@ class Archives:
                     return None
                 self._current = self._waiting.pop(0)
                 await asyncio.to_thread(self._open, self._current)
-            items = await asyncio.to_thread(self._read_some, self._current)
-            if items:
-                return Chunk(self._current_id, items)
+            archive = self._current
+            items = await asyncio.to_thread(self._read_some, archive)
             if self._file is None:
                 self._current = None
+            if items:
+                return Chunk(archive.record.file_id, items)
 
     async def reread(self, origin: Origin) -> Line | None:
         """One earlier line again; None when it is no longer there."""
@@ -130,11 +131,6 @@ class Archives:
 
     async def close(self) -> None:
         self._close()
-
-    @property
-    def _current_id(self) -> int:
-        assert self._current is not None, "only asked while a file is open"
-        return self._current.record.file_id
 
     def _open(self, archive: _Archive) -> None:
         record = archive.record
