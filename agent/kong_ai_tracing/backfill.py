@@ -132,9 +132,12 @@ async def _show_progress(archives: Archives) -> None:
                 archives.current_path,
             )
     with _bar(archives.total_bytes) as update:
-        while True:
+        try:
+            while True:
+                update(archives.read_bytes, archives.current_path)
+                await asyncio.sleep(_REDRAW_INTERVAL_SECONDS)
+        finally:
             update(archives.read_bytes, archives.current_path)
-            await asyncio.sleep(_REDRAW_INTERVAL_SECONDS)
 
 
 @contextlib.contextmanager
