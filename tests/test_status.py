@@ -80,6 +80,16 @@ def test_lag_counts_the_unread_bytes_of_files_also_of_those_never_read(log):
     assert [file.lag_bytes for file in said.files] == [100, 50]
 
 
+def test_lag_is_told_in_seconds_by_the_oldest_unread_request(log):
+    """The request's own start says how old it is; what cannot be read has no age."""
+    log.write_bytes(b"x" * 900 + b'{"started_at":%d,"request":{}}' % ((NOW - 90) * 1000))
+    said = report(stored(record(log, offset=900)))
+    assert said.files[0].lag_seconds == 90.0
+    assert said.lag_seconds == 90.0
+    log.write_bytes(b"x" * 1000)
+    assert report(stored(record(log, offset=900))).lag_seconds is None
+
+
 def test_a_file_that_was_replaced_has_no_known_lag(log):
     """Another file under the old name says nothing about the one that was read."""
     old = record(log)
@@ -169,7 +179,13 @@ def test_the_report_is_json_and_text(log):
     """The same facts for programs and for people."""
     said = report(stored(record(log, offset=900), state="holding", reason="401 Unauthorized"))
     document = json.loads(as_json(said))
-    assert document["files"][0] == {"path": str(log), "offset": 900, "size": 1000, "lag_bytes": 100}
+    assert document["files"][0] == {
+        "path": str(log),
+        "offset": 900,
+        "size": 1000,
+        "lag_bytes": 100,
+        "lag_seconds": None,
+    }
     out = io.StringIO()
     print_report(said, Console(file=out))
     text = out.getvalue()

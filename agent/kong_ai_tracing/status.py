@@ -5,6 +5,7 @@ Another process asks, so it works for a running daemon, a hanging one and a stop
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -27,6 +28,8 @@ _DOWN_SECONDS = 60.0
 _NEARLY_FULL = 0.8
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip")
 _LOCKS = Path("/proc/locks")
+_STARTED_AT = re.compile(rb'"started_at":(\d{13})\b')
+_LOOK_BYTES = 1 << 20
 
 State: TypeAlias = Literal["healthy", "problems", "never_run", "destination_down"]
 
@@ -38,6 +41,8 @@ class FileLag(Struct, frozen=True):
     offset: int
     size: int | None
     lag_bytes: int | None
+    lag_seconds: float | None = None
+    """How long ago the oldest unread request began; None when nothing is unread or it cannot be seen."""
 
 
 class Outbox(Struct, frozen=True):
@@ -72,6 +77,7 @@ class Report(Struct, frozen=True):
     updated_at: str | None = None
     updated_seconds_ago: float | None = None
     lag_bytes: int = 0
+    lag_seconds: float | None = None
     files: list[FileLag] = field(default_factory=list)
     outbox: Outbox = field(default_factory=Outbox)
     destinations: dict[str, Target] = field(default_factory=dict)
@@ -94,13 +100,22 @@ def as_json(report: Report) -> str:
 
 def report_of(config: Config, status: StoreStatus | None, *, now: float, running: bool | None) -> Report:
     """What the numbers mean at `now` (epoch seconds)."""
-    files = _lags(config, status.files if status else [])
+    files = _lags(config, status.files if status else [], now)
     lag = sum(file.lag_bytes or 0 for file in files)
+    lag_seconds = max((file.lag_seconds for file in files if file.lag_seconds is not None), default=None)
     if status is None:
         hint = (
             "nothing has run with this state_dir yet: systemctl start kong-ai-tracing, or kong-ai-tracing run"
         )
-        return Report("never_run", [hint], str(config.state_dir), running, lag_bytes=lag, files=files)
+        return Report(
+            "never_run",
+            [hint],
+            str(config.state_dir),
+            running,
+            lag_bytes=lag,
+            lag_seconds=lag_seconds,
+            files=files,
+        )
     outbox = Outbox(
         status.outbox_batches, status.outbox_spans, status.outbox_bytes, config.delivery.outbox_max_bytes
     )
@@ -117,6 +132,7 @@ def report_of(config: Config, status: StoreStatus | None, *, now: float, running
         updated_at=_timestamp(status.updated_at_ms),
         updated_seconds_ago=round(quiet_seconds, 1),
         lag_bytes=lag,
+        lag_seconds=lag_seconds,
         files=files,
         outbox=outbox,
         destinations=targets,
@@ -142,20 +158,20 @@ def is_running(state_dir: Path, locks: Path = _LOCKS) -> bool | None:
     return any(f":{inode} " in line and " FLOCK " in line for line in table.splitlines())
 
 
-def _lags(config: Config, records: list[FileRecord]) -> list[FileLag]:
+def _lags(config: Config, records: list[FileRecord], now: float) -> list[FileLag]:
     # A truncated file has two records until the old one is retired; the later one is about what is there.
     known = {
         (_unsigned(record.device), _unsigned(record.inode)): record
         for record in sorted(records, key=lambda record: record.file_id)
     }
     files = [
-        _lag(record.path, record.offset, _size_of(Path(record.path), identity))
+        _lag(record.path, record.offset, _size_of(Path(record.path), identity), now)
         for identity, record in known.items()
     ]
     for path in _readable_matches(config):
         status = path.stat()
         if (status.st_dev, status.st_ino) not in known and path.suffix not in _COMPRESSED:
-            files.append(_lag(str(path), 0, status.st_size))
+            files.append(_lag(str(path), 0, status.st_size, now))
     return sorted(files, key=lambda file: file.path)
 
 
@@ -167,8 +183,20 @@ def _readable_matches(config: Config) -> Iterator[Path]:
             continue  # closed to whoever asks; the daemon may well see more
 
 
-def _lag(path: str, offset: int, size: int | None) -> FileLag:
-    return FileLag(path, offset, size, None if size is None else max(0, size - offset))
+def _lag(path: str, offset: int, size: int | None, now: float) -> FileLag:
+    unread = None if size is None else max(0, size - offset)
+    return FileLag(path, offset, size, unread, _oldest_unread_seconds(path, offset, now) if unread else None)
+
+
+def _oldest_unread_seconds(path: str, offset: int, now: float) -> float | None:
+    """The age of the first unread request, by its own `started_at`: only the beginning of a line is read."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(offset)
+            started_at = _STARTED_AT.search(file.read(_LOOK_BYTES))
+    except OSError:
+        return None
+    return round(max(0.0, now - int(started_at[1]) / 1000), 1) if started_at else None
 
 
 def _size_of(path: Path, identity: tuple[int, int]) -> int | None:

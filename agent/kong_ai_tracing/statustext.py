@@ -39,12 +39,13 @@ def print_report(report: Report, console: Console | None = None) -> None:
 def _files(files: list[FileLag]) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
-    for name in ("size", "read", "unread"):
+    for name in ("size", "read", "unread", "behind"):
         table.add_column(name, justify="right", no_wrap=True)
     for file in files:
         size = "gone or renamed" if file.size is None else readable_size(file.size)
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes)
-        table.add_row(Text(file.path), size, readable_size(file.offset), unread)
+        behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
+        table.add_row(Text(file.path), size, readable_size(file.offset), unread, behind)
     return table
 
 
