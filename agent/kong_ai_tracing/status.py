@@ -28,7 +28,7 @@ _DOWN_SECONDS = 60.0
 _NEARLY_FULL = 0.8
 _COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip")
 _LOCKS = Path("/proc/locks")
-_STARTED_AT = re.compile(rb'"started_at":(\d{13})\b')
+_STARTED_AT = re.compile(rb'"started_at":(\d{1,15})\b')
 _LOOK_BYTES = 1 << 20
 
 State: TypeAlias = Literal["healthy", "problems", "never_run", "destination_down"]
