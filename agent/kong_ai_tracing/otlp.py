@@ -38,56 +38,79 @@ _SPAN_KIND_CLIENT = 3
 
 
 def encode(span: Span) -> bytes:
-    """One span as OTLP JSON."""
+    """One span as OTLP JSON.
+
+    Input and output are most of it. They are JSON texts already, and are put in between what is encoded:
+    that takes half the time of decoding them and encoding them again.
+    """
     observation, context = span.observation, span.context
-    attributes: list[dict[str, Any]] = []
-
-    def put(key: str, value: str | None) -> None:
-        if value:
-            attributes.append({"key": key, "value": {"stringValue": value}})
-
-    def put_object(key: str, value: dict[str, Any]) -> None:
-        if value:
-            put(key, orjson.dumps(value).decode())
-
-    put("langfuse.observation.type", observation.type)
-    put("langfuse.observation.level", observation.level)
-    put("langfuse.observation.status_message", observation.status_message)
-    put("langfuse.observation.model.name", observation.model)
-    put_object("langfuse.observation.model.parameters", observation.model_parameters)
-    put_object("langfuse.observation.usage_details", observation.usage_details)
-    put_object("langfuse.observation.cost_details", observation.cost_details)
-    put_object("langfuse.observation.metadata", observation.metadata)
+    before: list[dict[str, Any]] = []
+    _put(before, "langfuse.observation.type", observation.type)
+    _put(before, "langfuse.observation.level", observation.level)
+    _put(before, "langfuse.observation.status_message", observation.status_message)
+    _put(before, "langfuse.observation.model.name", observation.model)
+    _put_object(before, "langfuse.observation.model.parameters", observation.model_parameters)
+    _put_object(before, "langfuse.observation.usage_details", observation.usage_details)
+    _put_object(before, "langfuse.observation.cost_details", observation.cost_details)
+    _put_object(before, "langfuse.observation.metadata", observation.metadata)
     if observation.completion_started_at_ms is not None:
-        put("langfuse.observation.completion_start_time", iso_time(observation.completion_started_at_ms))
-    if observation.input is not None:
-        put("langfuse.observation.input", observation.input.decode())
-    if observation.output is not None:
-        put("langfuse.observation.output", observation.output.decode())
-    put("langfuse.trace.name", context.trace_name)
-    put("langfuse.environment", context.environment)
-    put("langfuse.user.id", context.user_id)
-    put("langfuse.session.id", context.session_id)
-    put("langfuse.release", context.release)
-    put("langfuse.version", context.version)
-    put_object("langfuse.trace.metadata", context.metadata)
-    if context.tags:
-        values = [{"stringValue": tag} for tag in context.tags]
-        attributes.append({"key": "langfuse.trace.tags", "value": {"arrayValue": {"values": values}}})
-    wire: dict[str, Any] = {
+        completion_start = iso_time(observation.completion_started_at_ms)
+        _put(before, "langfuse.observation.completion_start_time", completion_start)
+    head = {
         "traceId": span.trace_id,
         "spanId": span.id,
         "name": observation.name,
         "kind": _SPAN_KIND_CLIENT,
         "startTimeUnixNano": f"{observation.started_at_ms}000000",
         "endTimeUnixNano": f"{observation.ended_at_ms}000000",
-        "attributes": attributes,
+        "attributes": before,
     }
+    after: list[dict[str, Any]] = []
+    _put(after, "langfuse.trace.name", context.trace_name)
+    _put(after, "langfuse.environment", context.environment)
+    _put(after, "langfuse.user.id", context.user_id)
+    _put(after, "langfuse.session.id", context.session_id)
+    _put(after, "langfuse.release", context.release)
+    _put(after, "langfuse.version", context.version)
+    _put_object(after, "langfuse.trace.metadata", context.metadata)
+    if context.tags:
+        values = [{"stringValue": tag} for tag in context.tags]
+        after.append({"key": "langfuse.trace.tags", "value": {"arrayValue": {"values": values}}})
+    rest: dict[str, Any] = {"attributes": after}
     if span.parent_id is not None:
-        wire["parentSpanId"] = span.parent_id
+        rest["parentSpanId"] = span.parent_id
     if observation.level == "ERROR":
-        wire["status"] = {"code": _STATUS_ERROR, "message": observation.status_message or ""}
-    return orjson.dumps(wire)
+        rest["status"] = {"code": _STATUS_ERROR, "message": observation.status_message or ""}
+    return b"".join(
+        (
+            orjson.dumps(head)[: -len(b"]}")],
+            *_content(b"langfuse.observation.input", observation.input),
+            *_content(b"langfuse.observation.output", observation.output),
+            b"," if after else b"",
+            orjson.dumps(rest)[len(b'{"attributes":[') :],
+        )
+    )
+
+
+def _put(attributes: list[dict[str, Any]], key: str, value: str | None) -> None:
+    if value:
+        attributes.append({"key": key, "value": {"stringValue": value}})
+
+
+def _put_object(attributes: list[dict[str, Any]], key: str, value: dict[str, Any]) -> None:
+    if value:
+        _put(attributes, key, orjson.dumps(value).decode())
+
+
+def _content(key: bytes, text: bytes | None) -> tuple[bytes, ...]:
+    """The pieces of one more attribute, whose value is a JSON text as a JSON string."""
+    if not text:
+        return ()
+    text = text.replace(b"\\", rb"\\").replace(b'"', rb"\"")
+    # In a JSON text no other control character can stand than these, between its values.
+    if b"\n" in text or b"\r" in text or b"\t" in text:
+        text = text.replace(b"\n", rb"\n").replace(b"\r", rb"\r").replace(b"\t", rb"\t")
+    return b',{"key":"', key, b'","value":{"stringValue":"', text, b'"}}'
 
 
 def join(spans: Iterable[bytes]) -> bytes:
