@@ -212,7 +212,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = "info"
     trace_name: Annotated[
         Literal["route", "path"],
-        Meta(description="A trace is named after Kong's route (or service), or after the request path."),
+        Meta(description="What names a trace where the caller does not: Kong's route, or the request path."),
     ] = "route"
     release: Annotated[
         str | None, Meta(description="Langfuse's release label on every trace.", examples=["2026-11-23"])
