@@ -67,28 +67,17 @@ class _Exchanged(Struct):
     dialect: Dialect
     asked: Asked
     answered: Answered
+    is_proxied: bool
     streamed: bool
-
-    @property
-    def is_proxied(self) -> bool:
-        return self.section.place is Place.PROXIED
+    refused: bool
+    """Whether the request failed by its status, so that its answer is none of the model's."""
+    cache_status: str | None
+    cache_hit: bool
+    """Whether the answer came out of a cache, so that no model was called."""
 
     @property
     def failed(self) -> bool:
-        return self.answered.failure is not None or (self.is_proxied and failed(self.exchange.entry.status))
-
-    @property
-    def cache_status(self) -> str | None:
-        """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
-        logged = text(self.section.cache.get("cache_status"))
-        if logged or not self.is_proxied or not answered_by_kong(self.exchange.entry):
-            return logged
-        return first_text(self.exchange.response_headers.get("x-cache-status"))
-
-    @property
-    def cache_hit(self) -> bool:
-        """Whether the answer came out of a cache, so that no model was called."""
-        return (self.cache_status or "").lower() == "hit"
+        return self.refused or self.answered.failure is not None
 
     @property
     def answer_captured(self) -> bool:
@@ -110,7 +99,7 @@ def calls_of(entry: LogEntry, settings: CallSettings, explain: bool = False) -> 
         return []
     if not read:
         return []
-    main = next((each for each in read if each.is_proxied), read[0])
+    main = read[0] if len(read) == 1 else next((each for each in read if each.is_proxied), read[0])
     identity = identify(
         entry, main.exchange.request_headers, main.request.fields or {}, settings, explain=explain
     )
@@ -146,13 +135,38 @@ def _read(
     dialect, asked = read_request(request, hint)
     bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
     answered = read_answer(response, dialect, bare_text=bare_text)
-    streamed = section.place is Place.PROXIED and (
+    is_proxied = section.place is Place.PROXIED
+    streamed = is_proxied and (
         response.stream is not None
-        or exchange.streamed
         or asked.streamed
+        or exchange.streamed
         or text(section.meta.get("request_mode")) == "stream"
     )
-    return _Exchanged(exchange, section, captured, request, response, dialect, asked, answered, streamed)
+    cache_status = _cache_status(exchange, section)
+    return _Exchanged(
+        exchange,
+        section,
+        captured,
+        request,
+        response,
+        dialect,
+        asked,
+        answered,
+        is_proxied,
+        streamed,
+        refused=is_proxied and failed(exchange.entry.status),
+        cache_status=cache_status,
+        cache_hit=cache_status is not None and cache_status.lower() == "hit",
+    )
+
+
+def _cache_status(exchange: Exchange, section: Section) -> str | None:
+    """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
+    logged = text(section.cache.get("cache_status"))
+    if logged or section.place is not Place.PROXIED:
+        return logged
+    said = first_text(exchange.response_headers.get("x-cache-status"))
+    return said if said and answered_by_kong(exchange.entry) else None
 
 
 def _call(read: _Exchanged, identity: Identity, *, is_main: bool) -> AICall:
@@ -185,7 +199,7 @@ def _observation(read: _Exchanged, identity: Identity) -> Observation:
         model=model,
         model_parameters=asked.parameters,
         input=asked.input,
-        output=None if read.is_proxied and failed(entry.status) else answered.output,
+        output=None if read.refused else answered.output,
         usage_details=usage,
         cost_details=_cost(read),
         metadata=known(

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import re
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -45,6 +46,7 @@ class LogEntry:
         "path",
         "record",
         "request",
+        "request_id",
         "response",
         "route",
         "service",
@@ -63,6 +65,8 @@ class LogEntry:
         self.route = table(record.get("route"))
         self.consumer = table(record.get("consumer"))
         self.status = integer(self.response.get("status"))
+        self.request_id = text(self.request.get("id"))
+        """Kong's own id of the request, since 3.5."""
         self.method = (text(self.request.get("method")) or "").upper()
         # Without the query: keys may be in there.
         self.path = path_of(self.request.get("uri"))
@@ -72,11 +76,6 @@ class LogEntry:
     def origin(self) -> Origin:
         """Where the line stands."""
         return self.line.origin
-
-    @property
-    def request_id(self) -> str | None:
-        """Kong's own id of the request, since 3.5."""
-        return text(self.request.get("id"))
 
     @property
     def seed(self) -> str:
@@ -194,6 +193,9 @@ def tables(value: Any) -> list[dict[str, Any]]:
 
 def text(value: Any) -> str | None:
     """A string that says something, trimmed. Numbers count as their digits."""
+    # Asked some thirty times a line, mostly of a string or of nothing: those two come first.
+    if value is None:
+        return None
     if isinstance(value, str):
         value = value.strip()
         return None if value in _UNKNOWN_WORDS else value
@@ -211,7 +213,7 @@ def first_text(value: Any) -> str | None:
 
 def integer(value: Any) -> int | None:
     """A whole number, also one that was printed as a float (`1e+14`) or as a string."""
-    if type(value) is int:
+    if value is None or type(value) is int:
         return value
     found = number(value)
     return None if found is None else round(found)
@@ -236,10 +238,16 @@ def path_of(uri: Any) -> str:
     return uri.partition("?")[0].partition("#")[0] if isinstance(uri, str) else ""
 
 
+@lru_cache(256)
+def _are_plain(names: tuple[str, ...]) -> bool:
+    """Remembered, because the messages of one client or server have the same headers again and again."""
+    together = "".join(names)
+    return "_" not in together and together == together.lower()
+
+
 def headers_of(message: dict[str, Any]) -> dict[str, Any]:
     """The headers of `request` or `response`, names in lower case with hyphens."""
     headers = table(message.get("headers"))
-    names = "".join(headers)
-    if "_" not in names and names == names.lower():
+    if _are_plain(tuple(headers)):
         return headers
     return {name.lower().replace("_", "-"): value for name, value in headers.items()}

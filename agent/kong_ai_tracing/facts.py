@@ -20,8 +20,7 @@ Facts = dict[str, Any]
 
 def facts_of_call(asked: Asked, answered: Answered, request: Body, response: Body) -> Facts:
     """What the bodies say, and where they do not, why."""
-    failure = answered.failure
-    return {
+    facts = {
         "finish_reason": answered.finish_reason,
         "response_id": answered.response_id,
         "message_count": asked.message_count,
@@ -30,9 +29,10 @@ def facts_of_call(asked: Asked, answered: Answered, request: Body, response: Bod
         "request_body": request.note,
         "response_body": response.note,
         "partial": answered.partial or None,
-        "error_type": failure.type if failure else None,
-        "error_code": failure.code if failure else None,
     }
+    if failure := answered.failure:
+        facts["error_type"], facts["error_code"] = failure.type, failure.code
+    return facts
 
 
 def facts_of_speed(timing: Timing, usage: dict[str, int]) -> Facts:
@@ -79,14 +79,16 @@ def facts_of_gateway(exchange: Exchange) -> Facts:
 def facts_of_section(section: Section) -> Facts:
     """What Kong says of one LLM call."""
     meta, cache = section.meta, section.cache
-    return {
+    facts = {
         "kong_ai_plugin": section.namespace if section.place is not Place.PROXIED else None,
         "llm_latency_ms": duration(meta.get("llm_latency")),
         "azure_deployment_id": text(meta.get("azure_deployment_id")),
-        "cache_fetch_latency_ms": duration(cache.get("fetch_latency")),
-        "cache_embeddings_model": text(cache.get("embeddings_model")),
-        "cache_embeddings_latency_ms": duration(cache.get("embeddings_latency")),
     }
+    if cache:
+        facts["cache_fetch_latency_ms"] = duration(cache.get("fetch_latency"))
+        facts["cache_embeddings_model"] = text(cache.get("embeddings_model"))
+        facts["cache_embeddings_latency_ms"] = duration(cache.get("embeddings_latency"))
+    return facts
 
 
 def known(*facts: Facts) -> Facts:
@@ -105,7 +107,7 @@ def _consumer(consumer: dict[str, Any]) -> str | None:
 def _tries(entry: LogEntry) -> list[Facts] | None:
     """The balancer's attempts, when there is more to say than that one worked."""
     tries = entry.tries
-    if len(tries) < 2 and not any("state" in attempt for attempt in tries):
+    if not tries or (len(tries) == 1 and "state" not in tries[0]):
         return None
     return [
         known(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -121,8 +122,16 @@ def _says_something(value: Any) -> bool:
     return word is not None and word.lower() not in _ABSENT
 
 
+@lru_cache(256)
+def _telling(names: tuple[str, ...]) -> tuple[str, ...]:
+    """The headers worth a look. Remembered, because a client sends the same headers again and again."""
+    return tuple(
+        name for name in names if name in _KNOWN_HEADERS or "session-id" in name or _PROPERTY_PREFIX in name
+    )
+
+
 def _from_headers(offers: Offers, headers: dict[str, Any]) -> None:
-    for name in headers:
+    for name in _telling(tuple(headers)):
         if name in _KNOWN_HEADERS:
             _from_known_header(offers, name, headers[name])
         elif "session-id" in name:

@@ -71,6 +71,8 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
         for name, value in ai.items()
         if name not in _NO_CALLS and isinstance(value, dict) and _is_call(value)
     ]
+    if len(found) == 1 and found[0].place is Place.PROXIED:
+        return found
     if not any(section.place is Place.PROXIED for section in found) and _is_call_itself(ai, bool(found)):
         found.append(_section("", ai, None, shared_cache))
     return sorted(found, key=lambda section: (section.place, section.namespace))
@@ -95,7 +97,7 @@ def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:
 def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
     """What the semantic cache wrote: under its own name in 3.8, later under that of the proxy."""
     for value in ai.values():
-        if isinstance(value, dict) and (cache := table(value.get("cache"))):
+        if isinstance(value, dict) and "cache" in value and (cache := table(value["cache"])):
             return cache
     return {}
 

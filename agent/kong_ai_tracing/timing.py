@@ -64,7 +64,7 @@ def _answered_at(entry: LogEntry) -> int:
 
 def duration(value: Any) -> int | None:
     """Milliseconds from zero on; Kong's -1 means that there was nothing to measure."""
-    if type(value) is int and 0 <= value <= LONGEST_MS:
+    if value is None or (type(value) is int and 0 <= value <= LONGEST_MS):
         return value
     milliseconds = integer(value)
     return None if milliseconds is None or milliseconds < 0 else min(milliseconds, LONGEST_MS)

@@ -34,6 +34,8 @@ def usage_buckets(usage: Any) -> dict[str, int]:
     """Disjoint counts under Langfuse's names; empty when nothing is known."""
     reported = table(usage)
     buckets: dict[str, int] = {}
+    if not reported:
+        return buckets
     _add(buckets, "input", reported, _INPUT, _INPUT_DETAILS, _INPUT_BUCKETS)
     if "prompt_tokens" not in reported:
         for name, bucket in _SEPARATE_BUCKETS:
@@ -70,8 +72,10 @@ def _add(
         return
     found: dict[str, int] = {}
     for each in detail_names:
-        details = table(reported.get(each))
-        for detail, bucket in parts if details else ():
+        details = reported.get(each)
+        if not isinstance(details, dict):
+            continue
+        for detail, bucket in parts:
             tokens = _count(details.get(detail))
             if tokens and tokens <= rest:
                 found[bucket] = tokens
@@ -90,5 +94,5 @@ def _first_count(reported: dict[str, Any], names: tuple[str, ...]) -> int | None
 
 
 def _count(value: Any) -> int | None:
-    tokens = integer(value)
+    tokens = value if type(value) is int else integer(value)
     return tokens if tokens is not None and 0 <= tokens < _LARGEST_COUNT else None

@@ -52,10 +52,10 @@ def read_request(sketch: Sketch, hint: Dialect | None) -> tuple[Dialect, Asked]:
     if fields is None:
         return hint or coarse.UNKNOWN, Asked(input=dump(text), prompt_length=len(text))
     candidates = _REQUESTS_BY_SHAPE if hint is None else (hint, *_REQUESTS_BY_SHAPE)
-    dialect = next((each for each in candidates if each.is_request(fields)), None)
-    if dialect is None:
-        return hint or coarse.UNKNOWN, coarse.UNKNOWN.read_request(fields)
-    return dialect, dialect.read_request(fields)
+    for dialect in candidates:
+        if dialect.is_request(fields):
+            return dialect, dialect.read_request(fields)
+    return hint or coarse.UNKNOWN, coarse.UNKNOWN.read_request(fields)
 
 
 def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> Answered:

@@ -63,7 +63,10 @@ def _measure(messages: Raw) -> tuple[int, int]:
     except (ValueError, RecursionError):
         contents = [value_of(message.get("content")) for message in objects_of(messages)]
         return len(items_of(messages)), sum(map(text_length, contents))
-    return len(contents), sum(map(text_length, contents))
+    length = 0
+    for content in contents:
+        length += len(content) if isinstance(content, str) else text_length(content)
+    return len(contents), length
 
 
 def _read_response(fields: Fields) -> Answered:
@@ -72,7 +75,7 @@ def _read_response(fields: Fields) -> Answered:
     messages = [message for choice in choices if (message := _message_of(choice)) is not None]
     if messages:
         found.output = messages[0] if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
-        found.response_length = sum(_content_length(choice) for choice in choices)
+        found.response_length = sum(map(_content_length, choices))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
@@ -12,7 +13,7 @@ GAP = " […] "
 """Stands in a text where the middle of a stream was not captured."""
 
 
-_CHOICE_MEMBERS = (b'"message"', b'"text"', b'"delta"')
+_CHOICE_MEMBER = re.compile(rb'"(?:message|text|delta)"')
 
 
 def has_choices(fields: Fields) -> bool:
@@ -21,8 +22,7 @@ def has_choices(fields: Fields) -> bool:
         return False
     if is_empty(fields["choices"]):
         return "usage" in fields or "object" in fields
-    choices = bytes(fields["choices"])
-    return any(member in choices for member in _CHOICE_MEMBERS)
+    return _CHOICE_MEMBER.search(fields["choices"]) is not None
 
 
 def is_chunk(event: dict[str, Any]) -> bool:
@@ -33,11 +33,14 @@ def is_chunk(event: dict[str, Any]) -> bool:
 def answered(fields: Fields, choices: list[Fields]) -> Answered:
     """What an answer says beside its text."""
     usage = value_of(fields.get("usage"))
-    reasons = (word_of(choice.get("finish_reason")) for choice in choices)
+    finish_reason = None
+    for choice in choices:
+        if finish_reason := word_of(choice.get("finish_reason")):
+            break
     return Answered(
         model=word_of(fields.get("model")),
         usage=usage if isinstance(usage, dict) else {},
-        finish_reason=next((reason for reason in reasons if reason), None),
+        finish_reason=finish_reason,
         response_id=word_of(fields.get("id")),
         failure=failure_of(fields),
     )

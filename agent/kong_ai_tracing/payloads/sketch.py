@@ -25,14 +25,14 @@ class Sketch:
         self.fields: Fields | None = None
         self.stream: EventStream | None = None
         self.cut = False
-        if body.text is not None:
+        if body.text is None:
+            return
+        if body.tail is None:
+            self.fields = fields_of(body.text)
+        if self.fields is None:
             self._look(body.text, body.tail)
 
     def _look(self, text: str, tail: str | None) -> None:
-        if tail is None:
-            self.fields = fields_of(text)
-        if self.fields is not None:
-            return
         if is_event_stream(text):
             self.stream = events_of(text, tail)
         else:
