@@ -345,3 +345,18 @@ async def test_a_stop_writes_waiting_calls_whole(rig: Rig) -> None:
     await rig.delivery.drained()
     await rig.stop()
     assert rig.store.restore().held[0].call == waiting
+
+
+async def test_an_outage_does_not_slow_the_reader_down(tmp_path: Path) -> None:
+    """Once nothing gets through, batches rest on disk at once: the clock need not move for it."""
+    rig = Rig(tmp_path, max_in_flight_bytes=1)
+    rig.sink.answer = lambda parts: TryLater("503", 1_000)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: not rig.delivery.gate.healthy)
+    for part in (b"b", b"c", b"d"):
+        await rig.submit(part)
+    await until(lambda: rig.offset == 400)
+    assert len(rig.store.restore().outbox) == 4
+    await rig.stop()
+    rig.store.close()

@@ -291,17 +291,23 @@ class Delivery:
             async with self._moved:
                 await self._moved.wait_for(lambda: bool(self._live))
                 oldest = next(iter(self._live.values()))
-            wait = oldest.since + self._limits.spill_after_seconds - self._clock()
+            patience = self._spill_after_seconds
+            wait = oldest.since + patience - self._clock()
             if wait > 0:
                 await asyncio.sleep(wait)
                 continue
             async with self._moved:
-                self._spill_older_than(self._limits.spill_after_seconds)
+                self._spill_older_than(patience)
                 self._settle()
                 self._moved.notify_all()
             self._ledger.hurry()
-            if self._no_room:
+            if oldest.batch.number in self._live:
                 await asyncio.sleep(_NO_ROOM_RETRY_SECONDS)
+
+    @property
+    def _spill_after_seconds(self) -> float:
+        """No patience while nothing gets through: waiting would only slow the reader down."""
+        return self._limits.spill_after_seconds if self.gate.healthy else 0.0
 
     def _spill_older_than(self, seconds: float) -> None:
         for live in self._live.values():

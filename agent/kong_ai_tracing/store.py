@@ -165,6 +165,10 @@ class Store:
         """Write one step, whole or not at all. Raises sqlite3.OperationalError, then nothing has changed."""
         now_ms = time.time_ns() // 1_000_000
         db = self._db
+        # What was spilled may be all there is, its log gone: it must survive a power loss, too. A position
+        # that is lost only means a repeat.
+        needs_sync = commit.spilled or commit.held_by_value
+        db.execute(f"PRAGMA synchronous = {'FULL' if needs_sync else 'NORMAL'}")
         db.execute("BEGIN IMMEDIATE")
         try:
             self._write_files(commit.progress)
