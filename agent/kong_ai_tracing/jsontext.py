@@ -23,7 +23,7 @@ Fields: TypeAlias = dict[str, Raw]
 _FIELDS = Decoder(Fields)
 _LIST_OF_FIELDS = Decoder(list[Fields])
 _LIST = Decoder(list[Raw])
-_STRING = Decoder(str)
+_STRING = Decoder(str | None)
 _UNREADABLE = (ValueError, RecursionError)
 """msgspec's, orjson's and the standard library's errors, and UnicodeError, are all ValueErrors."""
 
@@ -84,7 +84,12 @@ def dump(value: Any) -> bytes:
     try:
         return clean(orjson.dumps(value, option=orjson.OPT_NON_STR_KEYS))
     except TypeError:
+        pass
+    try:
         return clean(json.dumps(value, default=str).encode("utf-8", "replace"))
+    except RecursionError:
+        # What can be read need not be fit to be written: readers go deeper than writers.
+        return b'"[nested too deeply]"'
 
 
 def fields_of(text: str | bytes | Raw) -> Fields | None:
@@ -130,11 +135,13 @@ def items_of(text: Raw | None) -> list[Raw]:
 
 def string_of(text: Raw | None) -> str | None:
     """The value of a JSON string."""
-    if text is None or bytes(memoryview(text)[:1]) != b'"':
+    if text is None:
         return None
     try:
         return _STRING.decode(text)
     except _UNREADABLE:
+        if bytes(memoryview(text)[:1]) != b'"':
+            return None
         value = value_of(text)
         return value if isinstance(value, str) else None
 

@@ -156,14 +156,20 @@ def word_of(raw: Raw | None) -> str | None:
     return found.strip() or None if found is not None else None
 
 
-def text_length(content: Any) -> int:
+_PARTS_WITHIN_PARTS = 20
+"""How deep text is looked for. Nobody writes text that deep, but a hostile body may well be."""
+
+
+def text_length(content: Any, depth: int = 0) -> int:
     """Characters of text in a message's content: a string, or a list of parts with a `text` each."""
     if isinstance(content, str):
         return len(content)
+    if depth > _PARTS_WITHIN_PARTS:
+        return 0
     if isinstance(content, list):
-        return sum(text_length(part) for part in content)
+        return sum([text_length(part, depth + 1) for part in content])
     if isinstance(content, dict):
-        return text_length(content.get("text"))
+        return text_length(content.get("text"), depth + 1)
     return 0
 
 
