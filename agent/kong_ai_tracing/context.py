@@ -98,7 +98,8 @@ def identify(
         version=fitting.fit("version", offers.text("version") or settings.version),
         metadata=_metadata(offers, metadata),
     )
-    context.metadata.update(fitting.notes())
+    if fitting.originals:
+        context.metadata.update(fitting.notes())
     identity = Identity(
         context, _observation_name(offers, fitting), parent_span_of(headers, offers), sources={}
     )
@@ -112,27 +113,25 @@ class _Fitting:
     """Brings values within Langfuse's limits, and remembers which had to be changed."""
 
     def __init__(self) -> None:
-        self._originals: dict[str, str] = {}
+        self.originals: dict[str, str] = {}
 
     def fit(self, name: str, value: str | None) -> str | None:
         if value is None:
             return None
         fitted = limited(value)
         if fitted != value:
-            self._originals[name] = value
+            self.originals[name] = value
         return fitted
 
     def fit_environment(self, value: str, default: str) -> str:
         fitted = environment_of(value) or environment_of(default) or "default"
         if fitted != value:
-            self._originals["environment"] = value
+            self.originals["environment"] = value
         return fitted
 
     def notes(self) -> dict[str, Any]:
-        if not self._originals:
-            return {}
-        originals = {f"kong_ai_tracing.{name}": label(value) for name, value in self._originals.items()}
-        return {ADJUSTED: ",".join(sorted(self._originals)), **originals}
+        originals = {f"kong_ai_tracing.{name}": label(value) for name, value in self.originals.items()}
+        return {ADJUSTED: ",".join(sorted(self.originals)), **originals}
 
 
 def _trace_name(entry: LogEntry, offers: Offers, settings: CallSettings) -> tuple[str, str]:

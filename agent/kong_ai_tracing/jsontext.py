@@ -23,7 +23,7 @@ Fields: TypeAlias = dict[str, Raw]
 _FIELDS = Decoder(Fields)
 _LIST_OF_FIELDS = Decoder(list[Fields])
 _LIST = Decoder(list[Raw])
-_STRING = Decoder(str | None)
+_STRING: Decoder[str | None] = Decoder(str | None)
 _UNREADABLE = (ValueError, RecursionError)
 """msgspec's, orjson's and the standard library's errors, and UnicodeError, are all ValueErrors."""
 

@@ -70,11 +70,13 @@ class Offers:
 
     def add(self, uses: list[Use] | None, value: Any) -> None:
         """A value and the fields it may give. Words that mean nothing are passed over."""
-        if uses is None or not _says_something(value):
+        if uses is None or value is None:
             return
         for field, rank, source in uses:
             best = self._best.get(field)
             if best is None or rank < best[0]:
+                if not _says_something(value):
+                    return
                 self._best[field] = (rank, source, value)
 
     def get(self, field: str) -> Any:
@@ -94,7 +96,7 @@ class Offers:
 
     def among(self, fields: frozenset[str]) -> list[str]:
         """Those of the fields that have a value."""
-        return sorted(fields.intersection(self._best))
+        return [] if fields.isdisjoint(self._best) else sorted(fields.intersection(self._best))
 
 
 def offers_of(entry: LogEntry, headers: dict[str, Any], body: Fields, metadata: dict[str, Any]) -> Offers:

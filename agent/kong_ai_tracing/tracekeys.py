@@ -38,7 +38,7 @@ def parent_span_of(headers: dict[str, Any], offers: Offers) -> str | None:
     """The caller's own span, kept as metadata."""
     if found := offers.text("parent_span_id"):
         return found
-    if match := _TRACEPARENT.fullmatch(_header(headers, "traceparent")):
+    if "traceparent" in headers and (match := _TRACEPARENT.fullmatch(_header(headers, "traceparent"))):
         return match[2]
     return _header(headers, "x-b3-spanid") or None
 
@@ -54,7 +54,8 @@ def _context(entry: LogEntry, headers: dict[str, Any]) -> TraceKey | None:
         parent = _TRACEPARENT.fullmatch(_header(headers, "traceparent"))
         if parent and (trace_id := trace_id_from(parent[1])):
             return trace_id, "header traceparent"
-    if logged := table(entry.record.get("trace_id")):
+    if "trace_id" in entry.record:
+        logged = table(entry.record["trace_id"])
         for name in _KONG_FORMATS:
             if trace_id := _from_kong(name, text(logged.get(name))):
                 return trace_id, f"kong trace_id.{name}"
