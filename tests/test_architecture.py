@@ -13,13 +13,13 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     lines identity notices patterns streams copies streamtable settling catalog files watcher
-    entries bodies eventstreams usage payloads sections providers
-    observations labels contextsources offers tracekeys context levels timing facts
-    calls spans traces tracejson otlp
+    entries awsframes bodies eventstreams usage payloads sections providers
+    observations labels contextsources offers tracekeys optouts context levels timing facts
+    calls privacy spans traces tracejson otlp
     progress batches statedir storeschema storestatus store gate
     localschema localrecords localstore langfuse local
     ledger delivery pipeline
-    archives
+    archivefiles archives
     config logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo
     cli __main__

@@ -71,7 +71,7 @@ def test_a_request_is_known_by_its_shape_where_the_path_says_nothing() -> None:
     assert asked({"prompt": "x"})[0] == "completions"
     assert asked({"input": "x", "model": "m"})[0] == "embeddings"
     assert asked({"contents": [{"parts": [{"text": "x"}]}]})[0] == "native"
-    assert asked({"system": "s", "messages": [{"role": "user", "content": "x"}]})[0] == "native"
+    assert asked({"system": "s", "messages": [{"role": "user", "content": "x"}]})[0] == "anthropic"
 
 
 def test_a_body_of_an_unknown_kind_is_the_input_as_a_whole() -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from msgspec import Struct
 
+from kong_ai_tracing.awsframes import event_stream_of, is_frames
 from kong_ai_tracing.entries import LogEntry, first_text, integer, table, text
 from kong_ai_tracing.jsontext import dump
 
@@ -66,8 +67,8 @@ def _from_capture(entry: LogEntry, capture: dict[str, Any]) -> Captured:
     if request.text is None and (skip := text(capture.get("skip"))):
         request = Body(note=f"not captured: {skip}")
     response = _captured_body(capture, "response", _content_encoding(entry.response))
-    tail, dropped = capture.get("response_tail"), integer(capture.get("dropped"))
-    if isinstance(tail, str) and response.text is not None:
+    tail, dropped = _captured_tail(entry, capture), integer(capture.get("dropped"))
+    if tail is not None and response.text is not None:
         response = Body(response.text, tail, f"{dropped or 'some'} bytes in the middle left out")
     complete = capture.get("complete")
     return Captured(
@@ -76,6 +77,20 @@ def _from_capture(entry: LogEntry, capture: dict[str, Any]) -> Captured:
         first_token_ms=integer(capture.get("ttft_ms")),
         complete=complete if isinstance(complete, bool) else None,
     )
+
+
+def _captured_tail(entry: LogEntry, capture: dict[str, Any]) -> str | None:
+    """The end of a long answer. That of a compressed one cannot be read without its beginning."""
+    plain, encoded = capture.get("response_tail"), capture.get("response_tail_b64")
+    if isinstance(plain, str):
+        return plain
+    if not isinstance(encoded, str) or _content_encoding(entry.response) not in (None, "identity"):
+        return None
+    try:
+        data = b64decode(encoded)
+    except ValueError:
+        return None
+    return event_stream_of(data) or data.decode("utf-8", "replace")
 
 
 def _captured_body(capture: dict[str, Any], side: str, encoding: str | None) -> Body:
@@ -150,6 +165,9 @@ def inflated(data: bytes, encoding: str | None, max_bytes: int = INFLATED_BYTES)
         cut = cut or not ended
     if not data:
         return Body(note="empty")
+    if is_frames(data):
+        text = event_stream_of(data)
+        return Body(text, note="cut" if cut else None) if text else Body(note="cut within its first event")
     return Body(data.decode("utf-8", "replace"), note="cut" if cut else None)
 
 

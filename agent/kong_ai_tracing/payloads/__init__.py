@@ -9,7 +9,16 @@ from __future__ import annotations
 from functools import lru_cache
 
 from kong_ai_tracing.jsontext import dump
-from kong_ai_tracing.payloads import chat, coarse, completions, embeddings, responses
+from kong_ai_tracing.payloads import (
+    anthropic,
+    bedrock,
+    bedrockinvoke,
+    chat,
+    coarse,
+    completions,
+    embeddings,
+    responses,
+)
 from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_of
 from kong_ai_tracing.payloads.sketch import Sketch
 
@@ -29,12 +38,30 @@ DIALECTS: tuple[Dialect, ...] = (
     completions.DIALECT,
     embeddings.DIALECT,
     responses.DIALECT,
+    *anthropic.DIALECTS,
+    bedrock.CONVERSE,
+    bedrock.CONVERSE_STREAM,
+    *bedrockinvoke.DIALECTS,
     *coarse.DIALECTS,
 )
 """Every dialect, in the order in which their paths are tried."""
 
-_REQUESTS_BY_SHAPE = (coarse.NATIVE, chat.DIALECT, completions.DIALECT, embeddings.DIALECT)
-_ANSWERS_BY_SHAPE = (chat.DIALECT, responses.DIALECT, embeddings.DIALECT)
+_REQUESTS_BY_SHAPE = (
+    bedrock.BY_SHAPE,
+    anthropic.BY_SHAPE,
+    anthropic.COMPLETE_BY_SHAPE,
+    coarse.NATIVE,
+    chat.DIALECT,
+    completions.DIALECT,
+    embeddings.DIALECT,
+)
+_ANSWERS_BY_SHAPE = (
+    chat.DIALECT,
+    responses.DIALECT,
+    embeddings.DIALECT,
+    anthropic.BY_SHAPE,
+    bedrock.BY_SHAPE,
+)
 _EVENTS_LOOKED_AT = 5
 
 

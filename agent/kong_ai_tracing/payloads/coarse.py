@@ -66,7 +66,7 @@ _ANSWERS = frozenset(
     )
 )
 _SECRETS = frozenset(("api_key", "apikey", "key", "authorization"))
-_NATIVE_MARKS = ("system", "contents", "inputs", "anthropic_version", "inferenceConfig", "chat_history")
+_NATIVE_MARKS = ("contents", "inputs", "chat_history")
 _END_MARKS = (
     "done",
     "finish_reason",
@@ -236,7 +236,6 @@ def _dialect(
 
 
 _GOOGLE = r"/models/[^/:]+:"
-_BEDROCK = r"/model/[^/]+/"
 
 NATIVE = _dialect("native", "chat", r"$^", None, by_shape=True)
 """A body that is clearly no OpenAI one, on a path that says nothing."""
@@ -255,8 +254,6 @@ UNKNOWN = Dialect(
 """The last resort for a body that Kong says belongs to an AI call."""
 
 DIALECTS = (
-    _dialect("anthropic", "chat", r"/v1/messages/?$", "anthropic"),
-    _dialect("anthropic", "completion", r"/v1/complete/?$", "anthropic"),
     _dialect("gemini", "chat", _GOOGLE + r"(?:stream)?[gG]enerateContent$", None, distinctive=True),
     _dialect(
         "gemini",
@@ -267,8 +264,6 @@ DIALECTS = (
         kind="embedding",
     ),
     _dialect("vertex", "predict", _GOOGLE + r"(?:predict|rawPredict|streamRawPredict)$", None),
-    _dialect("bedrock", "chat", _BEDROCK + r"(?:converse|converse-stream)$", "bedrock", distinctive=True),
-    _dialect("bedrock", "invoke", _BEDROCK + r"(?:invoke|invoke-with-response-stream)$", "bedrock"),
     _dialect("ollama", "chat", r"/api/chat/?$", "ollama"),
     _dialect("ollama", "generate", r"/api/generate/?$", "ollama"),
     _dialect("ollama", "embedding", r"/api/(?:embed|embeddings)/?$", "ollama", kind="embedding"),
