@@ -26,6 +26,11 @@ from pathlib import Path
 from typing import Any
 
 START_MS = 1_795_420_248_000
+SHARED_START_MS = 1_750_000_000_000
+SHARED_STEP_MS = 20
+"""Between the starts of two lines of a writer whose calls share traces."""
+LATE_BLOCKS = {5: 10, 14: 50}
+"""Place within a block of 15 calls → so many blocks (300 ms each) earlier its trace began: 3 s and 15 s."""
 ROTATIONS = ("create", "copytruncate", "nocreate", "numbered")
 
 
@@ -39,7 +44,29 @@ def observation_id(writer: int, seq: int) -> str:
     return sha256(request_id(writer, seq).encode()).hexdigest()[:16]
 
 
-def kong_line(writer: int, seq: int, padding_bytes: int = 0) -> bytes:
+def shared_trace(seq: int) -> int:
+    """The number of the trace of a call, when calls share traces: groups of 1 to 5, some of them late."""
+    block, place = divmod(seq, 15)
+    group = next(size for size in range(5) if place < (size + 1) * (size + 2) // 2)
+    late = LATE_BLOCKS.get(place, 0)
+    return (block - late if block >= late else block) * 5 + group
+
+
+def shared_headers(trace: int) -> dict[str, str]:
+    """How the caller names a trace: a traceparent, or the id of a chat message."""
+    digest = sha256(f"trace/{trace}".encode()).hexdigest()
+    if trace % 2:
+        return {"x-message-id": digest[:32]}
+    return {"traceparent": f"00-{digest[:32]}-{digest[32:48]}-01"}
+
+
+def shared_trace_id(trace: int) -> str:
+    """The id under which the calls of a trace must arrive."""
+    digest = sha256(f"trace/{trace}".encode()).hexdigest()[:32]
+    return sha256(digest.encode()).hexdigest()[:32] if trace % 2 else digest
+
+
+def kong_line(writer: int, seq: int, padding_bytes: int = 0, *, shared: bool = False) -> bytes:
     """One chat call through ai-proxy. Its length varies, and every seventh has text beyond ASCII."""
     prompt = f"writer {writer} line {seq} " + "word " * (seq % 50) + "x" * padding_bytes
     answer = "Grüße 😀" if seq % 7 == 0 else "Hello"
@@ -52,6 +79,11 @@ def kong_line(writer: int, seq: int, padding_bytes: int = 0) -> bytes:
         ],
         "usage": {"prompt_tokens": 9, "completion_tokens": 2, "total_tokens": 11},
     }
+    started_at, duration_ms = START_MS + seq, 412
+    if shared:
+        # Longer calls began before shorter ones that stand above them in the log.
+        duration_ms += 300 * ((seq + writer) % 5)
+        started_at = SHARED_START_MS + seq * SHARED_STEP_MS - duration_ms
     line = {
         "request": {
             "id": request_id(writer, seq),
@@ -62,6 +94,7 @@ def kong_line(writer: int, seq: int, padding_bytes: int = 0) -> bytes:
                 "host": "ai.example.com",
                 "x-user-id": f"user-{writer}",
                 "content-type": "application/json",
+                **(shared_headers(shared_trace(seq)) if shared else {}),
             },
             "querystring": {},
             "size": 300,
@@ -70,12 +103,12 @@ def kong_line(writer: int, seq: int, padding_bytes: int = 0) -> bytes:
         "upstream_uri": "/v1/chat/completions",
         "upstream_status": 200,
         "source": "upstream",
-        "latencies": {"request": 412, "proxy": 405, "kong": 7, "receive": 0},
+        "latencies": {"request": duration_ms, "proxy": 405, "kong": 7, "receive": 0},
         "tries": [{"ip": "162.159.140.245", "port": 443, "balancer_start": START_MS, "balancer_latency": 0}],
         "service": {"name": "openai-gw", "host": "localhost", "port": 32000},
         "route": {"name": "openai-chat", "paths": ["/ai/chat"]},
         "client_ip": "10.42.0.17",
-        "started_at": START_MS + seq,
+        "started_at": started_at,
         "ai": {
             "proxy": {
                 "meta": {
@@ -111,7 +144,7 @@ def write(options: argparse.Namespace) -> None:
             os.close(log)
             log = _open_log(options.log)
             reload.clear()
-        os.write(log, kong_line(options.writer, seq, options.padding))
+        os.write(log, kong_line(options.writer, seq, options.padding, shared=options.shared))
         os.write(notes, f"{options.writer} {seq}\n".encode())
         if options.rate:
             time.sleep(max(0.0, began + (number + 1) / options.rate - time.monotonic()))
@@ -209,6 +242,8 @@ def rotator_command(log: Path, **options: Any) -> list[str]:
 def _command(name: str, log: Path, options: dict[str, Any]) -> list[str]:
     words = [sys.executable, __file__, name, str(log)]
     for option, value in options.items():
+        if value is False:
+            continue
         words += [f"--{option}"] if value is True else [f"--{option}", str(value)]
     return words
 
@@ -228,6 +263,7 @@ def main() -> None:
     writing.add_argument("--rate", type=float, default=0, help="lines per second; 0: as fast as possible")
     writing.add_argument("--padding", type=int, default=0, help="more bytes in each prompt")
     writing.add_argument("--reopen", action="store_true", help="open and close around each line")
+    writing.add_argument("--shared", action="store_true", help="let groups of 1 to 5 calls share a trace")
     rotating = commands.add_parser("rotate", help="rotate the log some times")
     rotating.add_argument("log", type=Path)
     rotating.add_argument("--how", choices=ROTATIONS, default="create")

@@ -1,0 +1,108 @@
+"""A host with a log, writers like Kong's, and the real program as a process that is started and killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from kong_writer import writer_command, written_ids
+from langfuse_server import FakeLangfuse
+
+PROGRAM = [sys.executable, "-m", "kong_ai_tracing"]
+
+
+class Host:
+    """A host with a log, a configuration, and a daemon that can be started, killed and started again."""
+
+    def __init__(self, directory: Path, langfuse: FakeLangfuse | None) -> None:
+        self.directory = directory
+        self.log = directory / "kong" / "ai.log"
+        self.log.parent.mkdir()
+        self.state = directory / "state"
+        self.config = directory / "config.toml"
+        self.notes = directory / "written"
+        self.messages = directory / "messages"
+        self.daemon: subprocess.Popen[bytes] | None = None
+        self.writers: list[subprocess.Popen[bytes]] = []
+        self.configure(langfuse)
+
+    def configure(self, langfuse: FakeLangfuse | None, *more: str, secret_key: str = "sk-lf-test") -> None:
+        lines = [f'log_paths = ["{self.log}"]', f'state_dir = "{self.state}"']
+        if langfuse is not None:
+            lines += ["langfuse_enabled = true", f'langfuse_endpoint = "{langfuse.url}"']
+        self.config.write_text("\n".join([*lines, *more]) + "\n")
+        self.environ = {
+            **os.environ,
+            "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
+            "LANGFUSE_SECRET_KEY": secret_key,
+        }
+
+    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end."""
+        return subprocess.run(
+            [*PROGRAM, *arguments, "--config", str(self.config)],
+            env=self.environ,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+
+    def start(self) -> None:
+        with self.messages.open("ab") as messages:
+            self.daemon = subprocess.Popen(
+                [*PROGRAM, "run", "--config", str(self.config)], env=self.environ, stderr=messages
+            )
+
+    def kill(self) -> None:
+        assert self.daemon is not None
+        self.daemon.kill()
+        self.daemon.wait(10)
+
+    def stop(self) -> float:
+        """SIGTERM; gives the seconds until the end."""
+        assert self.daemon is not None
+        began = time.monotonic()
+        self.daemon.terminate()
+        assert self.daemon.wait(20) == 0, self.messages.read_text()
+        return time.monotonic() - began
+
+    def write(self, *lines: bytes) -> None:
+        with self.log.open("ab") as log:
+            log.writelines(lines)
+
+    def start_writer(self, **options: object) -> subprocess.Popen[bytes]:
+        notes = self.directory / f"written-{len(self.writers)}"
+        writer = subprocess.Popen(writer_command(self.log, notes, **options))
+        self.writers.append(writer)
+        return writer
+
+    def wait_for_writers(self) -> None:
+        for writer in self.writers:
+            assert writer.wait(60) == 0
+
+    @property
+    def written(self) -> set[str]:
+        return written_ids(*self.directory.glob("written-*"))
+
+    def status(self) -> dict:
+        return json.loads(self.run("status", "--json").stdout)
+
+    def clean_up(self) -> None:
+        for process in (self.daemon, *self.writers):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait(10)
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 30) -> None:
+    """Real processes take real time; nothing but what is waited for ends the wait."""
+    ends = time.monotonic() + timeout_seconds
+    while not condition():
+        assert time.monotonic() < ends, f"waited {timeout_seconds} s for {what}"
+        time.sleep(0.02)

@@ -1,0 +1,227 @@
+"""A storm: the real program killed at random moments while its log is rotated and its server fails in turns.
+
+    python tests/storm.py --seed 7 --kills 50 --lines 20000
+
+Three writers write at once: one keeps its first descriptor through every rotation, one opens the log anew
+for each line, one is told to after each rotation. At the end what was written is compared with what arrived.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import random
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from kong_host import Host, wait_until
+from kong_writer import (
+    LostAndFound,
+    lost_and_found,
+    received_spans,
+    rotate,
+    shared_trace,
+    shared_trace_id,
+)
+from langfuse_server import FakeLangfuse
+
+WRITERS: tuple[dict[str, object], ...] = ({}, {"reopen": True}, {})
+RELOADED_WRITER = 2
+WEATHER = ("500*", "200*", "429:0.2*3,200*", "cut*5,200*", "accept-cut*3,200*", "hang*2,200*", "200*", "401*")
+COPYTRUNCATE_EVERY = 5
+SETTINGS = ("langfuse_timeout = 5000", "[tailing]", "scan_interval_seconds = 0.3")
+
+
+@dataclass
+class StormReport:
+    """What a storm was, and what came of it."""
+
+    kills: int
+    rotations: int
+    requests: int
+    written: set[str]
+    received: Counter[str]
+    found: LostAndFound
+    traces: TraceFaults
+
+    @property
+    def nothing_lost(self) -> bool:
+        return self.found.nothing_lost and not self.traces.faults
+
+    def __str__(self) -> str:
+        return (
+            f"{self.kills} kills, {self.rotations} rotations, {self.requests} requests\n"
+            f"written {len(self.written)}, received {len(self.received)} "
+            f"({self.received.total()} with repeats): {self.found}\n{self.traces}"
+        )
+
+
+@dataclass
+class TraceFaults:
+    """What is wrong with the trees of shared traces, by trace id."""
+
+    traces: int = 0
+    orphans: set[str] = field(default_factory=set)
+    """A parent was named that never came."""
+    not_one_root: set[str] = field(default_factory=set)
+    """In the end, as the newest version of each span counts."""
+    stale: set[str] = field(default_factory=set)
+    """The newest version of the root does not know all calls."""
+
+    @property
+    def faults(self) -> set[str]:
+        return self.orphans | self.not_one_root | self.stale
+
+    def __str__(self) -> str:
+        return (
+            f"{self.traces} shared traces: {len(self.orphans)} with orphans, "
+            f"{len(self.not_one_root)} without exactly one root, {len(self.stale)} with a stale root"
+        )
+
+
+def root_id(trace_id: str) -> str:
+    """The id of the root of our making."""
+    return sha256(trace_id.encode()).hexdigest()[:16]
+
+
+def faults_of(received: Iterable[dict[str, Any]]) -> TraceFaults:
+    """Look at each shared trace as a reader sees it who knows the newest version of each span."""
+    traces: dict[str, dict[str, dict[str, Any]]] = {}
+    for span in received:
+        traces.setdefault(span["traceId"], {})[span["spanId"]] = span
+    result = TraceFaults(len(traces))
+    for trace_id, spans in traces.items():
+        parents = [span["parentSpanId"] for span in spans.values()]
+        if any(parent is not None and parent not in spans for parent in parents):
+            result.orphans.add(trace_id)
+        if parents.count(None) != 1:
+            result.not_one_root.add(trace_id)
+        made = spans.get(root_id(trace_id))
+        if made is not None and f'"calls":{len(spans) - 1},' not in _metadata(made):
+            result.stale.add(trace_id)
+    return result
+
+
+def _metadata(span: dict[str, Any]) -> str:
+    return str(span["attributes"].get("langfuse.observation.metadata", "")).replace(" ", "")
+
+
+def storm(
+    directory: Path,
+    *,
+    seed: int,
+    kills: int,
+    lines: int,
+    rate: float,
+    shared: bool = False,
+    copytruncate: bool = True,
+) -> StormReport:
+    """Let it rage in an empty directory, then let everything come to rest."""
+    dice = random.Random(seed)
+    rotations = 0
+    with FakeLangfuse(record=directory / "received.jsonl") as langfuse:
+        host = Host(directory, langfuse)
+        host.configure(langfuse, *SETTINGS)
+        try:
+            for number, options in enumerate(WRITERS, 1):
+                host.start_writer(writer=number, lines=lines, rate=rate, shared=shared, **options)
+            for number, weather in zip(range(kills), itertools.cycle(WEATHER), strict=False):
+                langfuse.script(weather)
+                host.start()
+                time.sleep(dice.uniform(0.2, 1.5))
+                if dice.random() < 0.5:
+                    cut = copytruncate and rotations % COPYTRUNCATE_EVERY == COPYTRUNCATE_EVERY - 1
+                    _rotate(host, "copytruncate" if cut else "numbered")
+                    rotations += 1
+                    time.sleep(dice.uniform(0.0, 0.8))
+                host.kill()
+                time.sleep(dice.uniform(0.0, 0.3) if number % 3 else 0.0)
+            langfuse.script("")
+            host.start()
+            host.wait_for_writers()
+            expected = host.written
+            try:
+                wait_until(lambda: expected <= langfuse.span_ids(), "every line written", 60)
+            except AssertionError as error:
+                print(error, file=sys.stderr)
+            host.stop()
+            last = host.run("run", "--once")
+            assert last.returncode == 0, last.stderr
+        finally:
+            host.clean_up()
+        received = list(received_spans(directory / "received.jsonl"))
+        assert langfuse.violations == [], langfuse.violations[:5]
+        requests = len(langfuse.requests)
+    roots = {root_id(shared_trace_id(shared_trace(seq))) for seq in range(lines)} if shared else set()
+    found = lost_and_found(expected, received)
+    found.spurious -= roots
+    return StormReport(
+        kills=kills,
+        rotations=rotations,
+        requests=requests,
+        written=expected,
+        received=Counter(span["spanId"] for span in received if span["spanId"] not in roots),
+        found=found,
+        traces=faults_of(received) if shared else TraceFaults(),
+    )
+
+
+def _rotate(host: Host, how: str) -> None:
+    """Lines between copy and cut would be destroyed by the rotation itself: the writers pause for it."""
+    for writer in host.writers:
+        writer.send_signal(signal.SIGSTOP)
+    try:
+        if host.log.exists():
+            rotate(host.log, how)
+    finally:
+        for writer in host.writers:
+            writer.send_signal(signal.SIGCONT)
+    reloaded = host.writers[RELOADED_WRITER]
+    reloaded.send_signal(signal.SIGHUP)
+
+
+def main() -> int:
+    """Rage, print the account, and keep the directory when something is wrong."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--lines", type=int, default=20_000, help="of each of the three writers")
+    parser.add_argument("--rate", type=float, default=350, help="lines per second and writer")
+    parser.add_argument("--shared", action="store_true", help="let calls share traces")
+    parser.add_argument("--no-copytruncate", action="store_true")
+    options = parser.parse_args()
+    directory = Path(tempfile.mkdtemp(prefix="kong-storm-"))
+    report = storm(
+        directory,
+        seed=options.seed,
+        kills=options.kills,
+        lines=options.lines,
+        rate=options.rate,
+        shared=options.shared,
+        copytruncate=not options.no_copytruncate,
+    )
+    print(report)
+    for name, ids in (
+        ("missing", report.found.missing),
+        ("spurious", report.found.spurious),
+        ("doubled", report.found.doubled),
+        ("traces", report.traces.faults),
+    ):
+        if ids:
+            print(name, *sorted(ids)[:10])
+    if not report.nothing_lost:
+        print(f"kept: {directory}")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
