@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zlib
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,63 @@ async def test_a_damaged_gzip_gives_what_stands_before_the_damage(tmp_path: Path
     assert found[:40] == text(LINES)
     assert found[-40:] == text(LATER)
     assert "damaged" in [notice.kind for notice in (await source.scan()).notices]
+
+
+async def test_every_line_before_a_cut_is_kept(tmp_path: Path) -> None:
+    """Also the lines of the last block, and the next run does not send them again."""  # covers CMP-06
+    content = b"".join(kong_line(1, seq, 500) for seq in range(3_000))
+    packed = gzip.compress(content)[:-2_000]
+    there = zlib.decompressobj(31).decompress(packed)
+    path = tmp_path / "ai.log.3.gz"
+    path.write_bytes(packed)
+    source = archives(path)
+    [record] = (await source.scan()).records
+    found = await read_all(source)
+    assert found == there.split(b"\n")
+    read = replace(record, offset=len(there) + 1, marker=marker_of(found[-1] + b"\n"))
+    assert await read_all(archives(path, records=(read,))) == []
+
+
+async def test_what_stands_behind_a_gzip_costs_nothing(tmp_path: Path) -> None:
+    """gzip itself ignores it, too; here it is told."""
+    path = tmp_path / "ai.log.gz"
+    path.write_bytes(gzip.compress(b"".join(LINES)) + b"something else")
+    source = archives(path)
+    assert await read_all(source) == text(LINES)
+    assert [notice.kind for notice in (await source.scan()).notices] == ["damaged"]
+
+
+@pytest.mark.parametrize("count", [2, 30])
+@pytest.mark.parametrize("early_first", [True, False])
+async def test_a_file_that_grew_after_it_was_copied_is_read_to_its_end(
+    tmp_path: Path, count: int, early_first: bool
+) -> None:
+    """The copy's lines are read once, the lines that only the grown file has are not left out."""
+    early, grown = tmp_path / "early.gz", tmp_path / "ai.log"
+    lines = [kong_line(1, seq, 3_000) for seq in range(60)]
+    early.write_bytes(gzip.compress(b"".join(lines[:count])))
+    grown.write_bytes(b"".join(lines))
+    assert await read_all(archives(*([early, grown] if early_first else [grown, early]))) == text(lines)
+
+
+async def test_lines_that_begin_alike_do_not_make_two_files_one(tmp_path: Path) -> None:
+    """A system prompt of 100 KB may stand before the first difference."""
+    first, second = tmp_path / "ai.log.1", tmp_path / "ai.log.2"
+    first.write_bytes(b'{"prompt":"' + b"x" * 100_000 + b'","id":1}\n')
+    second.write_bytes(b'{"prompt":"' + b"x" * 100_000 + b'","id":2}\n')
+    assert len(await read_all(archives(first, second))) == 2
+
+
+async def test_a_line_of_a_file_that_is_not_read_now_is_found_again(plain: Path, packed: Path) -> None:
+    """A run that was killed and one with other files follow each other: its waiting calls are not lost."""
+    source = archives(plain)
+    chunk = await source.read()
+    await source.close()
+    assert chunk is not None
+    origin = replace(chunk.items[3].origin, file_id=17)
+    line = await archives(packed).reread(origin)
+    assert line is not None
+    assert line.data == text(LINES)[3]
 
 
 async def test_a_line_is_read_again_by_its_place(plain: Path, packed: Path) -> None:

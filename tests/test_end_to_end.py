@@ -2,114 +2,20 @@
 
 from __future__ import annotations
 
-import json
+import gzip
 import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kong_writer import (
-    kong_line,
-    lost_and_found,
-    observation_id,
-    received_spans,
-    rotate,
-    writer_command,
-    written_ids,
-)
+from kong_host import PROGRAM, Host, wait_until
+from kong_writer import kong_line, lost_and_found, observation_id, received_spans, rotate
 from langfuse_server import FakeLangfuse
-
-PROGRAM = [sys.executable, "-m", "kong_ai_tracing"]
-
-
-class Host:
-    """A host with a log, a configuration, and a daemon that can be started, killed and started again."""
-
-    def __init__(self, directory: Path, langfuse: FakeLangfuse | None) -> None:
-        self.directory = directory
-        self.log = directory / "kong" / "ai.log"
-        self.log.parent.mkdir()
-        self.state = directory / "state"
-        self.config = directory / "config.toml"
-        self.notes = directory / "written"
-        self.messages = directory / "messages"
-        self.daemon: subprocess.Popen[bytes] | None = None
-        self.writers: list[subprocess.Popen[bytes]] = []
-        self.configure(langfuse)
-
-    def configure(self, langfuse: FakeLangfuse | None, *more: str, secret_key: str = "sk-lf-test") -> None:
-        lines = [f'log_paths = ["{self.log}"]', f'state_dir = "{self.state}"']
-        if langfuse is not None:
-            lines += ["langfuse_enabled = true", f'langfuse_endpoint = "{langfuse.url}"']
-        self.config.write_text("\n".join([*lines, *more]) + "\n")
-        self.environ = {
-            **os.environ,
-            "LANGFUSE_PUBLIC_KEY": "pk-lf-test",
-            "LANGFUSE_SECRET_KEY": secret_key,
-        }
-
-    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
-        """Run a command to its end."""
-        return subprocess.run(
-            [*PROGRAM, *arguments, "--config", str(self.config)],
-            env=self.environ,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-            check=False,
-        )
-
-    def start(self) -> None:
-        with self.messages.open("ab") as messages:
-            self.daemon = subprocess.Popen(
-                [*PROGRAM, "run", "--config", str(self.config)], env=self.environ, stderr=messages
-            )
-
-    def kill(self) -> None:
-        assert self.daemon is not None
-        self.daemon.kill()
-        self.daemon.wait(10)
-
-    def stop(self) -> float:
-        """SIGTERM; gives the seconds until the end."""
-        assert self.daemon is not None
-        began = time.monotonic()
-        self.daemon.terminate()
-        assert self.daemon.wait(20) == 0, self.messages.read_text()
-        return time.monotonic() - began
-
-    def write(self, *lines: bytes) -> None:
-        with self.log.open("ab") as log:
-            log.writelines(lines)
-
-    def start_writer(self, **options: object) -> subprocess.Popen[bytes]:
-        notes = self.directory / f"written-{len(self.writers)}"
-        writer = subprocess.Popen(writer_command(self.log, notes, **options))
-        self.writers.append(writer)
-        return writer
-
-    def wait_for_writers(self) -> None:
-        for writer in self.writers:
-            assert writer.wait(60) == 0
-
-    @property
-    def written(self) -> set[str]:
-        return written_ids(*self.directory.glob("written-*"))
-
-    def status(self) -> dict:
-        return json.loads(self.run("status", "--json").stdout)
-
-    def clean_up(self) -> None:
-        for process in (self.daemon, *self.writers):
-            if process is not None and process.poll() is None:
-                process.kill()
-                process.wait(10)
 
 
 @pytest.fixture
@@ -124,14 +30,6 @@ def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
     host = Host(tmp_path, langfuse)
     yield host
     host.clean_up()
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 30) -> None:
-    """Real processes take real time; nothing but what is waited for ends the wait."""
-    ends = time.monotonic() + timeout_seconds
-    while not condition():
-        assert time.monotonic() < ends, f"waited {timeout_seconds} s for {what}"
-        time.sleep(0.02)
 
 
 def received(langfuse: FakeLangfuse) -> list[dict]:
@@ -329,6 +227,16 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
     again = host.run("backfill", *paths)
     assert again.returncode == 0
     assert len(langfuse.requests) == requests, "what was delivered is not sent again"
+
+
+def test_a_damaged_archive_is_told(host: Host, langfuse: FakeLangfuse) -> None:
+    """Also when it is the last file, and the run ends right after it."""  # covers CMP-06
+    packed = host.directory / "ai.log.1.gz"
+    packed.write_bytes(gzip.compress(b"".join(kong_line(1, seq) for seq in range(50))) + b"rest of a crash")
+    result = host.run("backfill", str(packed))
+    assert result.returncode == 0
+    assert len(langfuse.span_ids()) == 50
+    assert f"file.damaged path={packed}" in result.stderr
 
 
 def test_a_deleted_file_is_read_to_its_end(host: Host, langfuse: FakeLangfuse) -> None:

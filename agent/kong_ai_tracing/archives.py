@@ -7,18 +7,17 @@ was compressed meanwhile is recognised by its content.
 from __future__ import annotations
 
 import asyncio
-import os
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import Literal
 
 import orjson
-from isal import igzip, igzip_lib
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kong_ai_tracing.archivefiles import Content
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.identity import FileRecord
@@ -27,6 +26,7 @@ from kong_ai_tracing.lines import (
     MARKER_BYTES,
     Line,
     LineCutter,
+    Marker,
     Origin,
     OversizedLine,
     marker_of,
@@ -34,11 +34,9 @@ from kong_ai_tracing.lines import (
 from kong_ai_tracing.notices import Notice
 
 _HEAD_BYTES = 64 * 1024
-# Lines of one route can agree in far more than their first kilobyte: the head must hold a whole line.
-_GZIP_MAGIC = b"\x1f\x8b"
-_ISAL_ERROR = cast(type[Exception], igzip_lib.IsalError)  # its type stub calls it an instance
-DAMAGE = (OSError, EOFError, zlib.error, _ISAL_ERROR)
-"""What reading a broken file raises."""
+"""The least that two files must have in common to hold the same content. The first line is part of it as a
+whole: one long system prompt can begin the lines of a route, but each line has a request id of its own."""
+_PIECE_BYTES = 1 << 20
 
 
 class ArchiveError(OperatorError):
@@ -50,6 +48,7 @@ class _Archive(Struct, frozen=True):
     compressed: bool
     size_bytes: int
     first_started_at_ms: float
+    head: bytes = b""
 
 
 class Archives:
@@ -60,26 +59,17 @@ class Archives:
     """
 
     def __init__(self, paths: Sequence[Path], records: Iterable[FileRecord], *, max_line_bytes: int) -> None:
-        known = {record.head_digest: record for record in records}
-        next_id = max((record.file_id for record in known.values()), default=0) + 1
-        archives: dict[int, _Archive] = {}
-        for path in paths:
-            archive, head = _look_at(path, next_id)
-            if earlier := _recognised(head, known):
-                record = replace(
-                    archive.record, file_id=earlier.file_id, offset=earlier.offset, marker=earlier.marker
-                )
-                archive = replace(archive, record=record)
-            else:
-                next_id += 1
-                known[archive.record.head_digest] = archive.record
-            archives.setdefault(archive.record.file_id, archive)
-        self._archives = sorted(archives.values(), key=lambda archive: archive.first_started_at_ms)
+        looks = [_look_at(path, max_line_bytes) for path in dict.fromkeys(paths)]
+        self._archives = _identified(looks, list(records))
+        self._reached = {
+            archive.record.file_id: (archive.record.offset, archive.record.marker)
+            for archive in self._archives
+        }
+        """How far each content was read: a second file with the same content goes on from there."""
         self._waiting = list(self._archives)
         self._cutter = LineCutter(max_line_bytes=max_line_bytes)
         self._current: _Archive | None = None
-        self._file: BinaryIO | None = None
-        self._raw: BinaryIO | None = None
+        self._content: Content | None = None
         self._announced = False
         self._notices: list[Notice] = []
         self._finished_bytes = 0
@@ -93,8 +83,7 @@ class Archives:
     @property
     def read_bytes(self) -> int:
         """How much of `total_bytes` has been read."""
-        raw = self._raw
-        return self._finished_bytes + (raw.tell() if raw is not None and not raw.closed else 0)
+        return self._finished_bytes + (self._content.read_bytes if self._content is not None else 0)
 
     @property
     def current_path(self) -> str:
@@ -117,16 +106,22 @@ class Archives:
                 await asyncio.to_thread(self._open, self._current)
             archive = self._current
             items = await asyncio.to_thread(self._read_some, archive)
-            if self._file is None:
+            if self._content is None:
                 self._current = None
             if items:
-                return Chunk(archive.record.file_id, items)
+                last = items[-1].origin
+                self._reached[last.file_id] = last.offset + last.length, marker_of(items[-1].tail)
+                return Chunk(last.file_id, items)
 
     async def reread(self, origin: Origin) -> Line | None:
-        """One earlier line again; None when it is no longer there."""
-        for archive in self._archives:
-            if archive.record.file_id == origin.file_id:
-                return await asyncio.to_thread(_read_line, archive, origin)
+        """One earlier line again; None when it is no longer there.
+
+        It may be of a file that this run was not asked to read.
+        """
+        paths = [one.record.path for one in self._archives if one.record.file_id == origin.file_id]
+        for path in dict.fromkeys([*paths, origin.file]):
+            if line := await asyncio.to_thread(_read_line, path, origin):
+                return line
         return None
 
     async def close(self) -> None:
@@ -134,26 +129,24 @@ class Archives:
 
     def _open(self, archive: _Archive) -> None:
         record = archive.record
-        self._raw, self._file = open_content(record.path, compressed=archive.compressed)
-        offset = record.offset
-        if not _skip_to(self._file, record):
+        offset, marker = self._reached[record.file_id]
+        self._content = Content(record.path)
+        if _skip_to(self._content, offset, marker) == "other":
             message = "not the content that was read before: it is read from its beginning"
             self._notices.append(Notice("changed", record.path, message))
-            self._close()
-            self._raw, self._file = open_content(record.path, compressed=archive.compressed)
+            self._content.close()
+            self._content = Content(record.path)
             offset = 0
         self._cutter.start(record.path, record.file_id, offset)
 
     def _read_some(self, archive: _Archive) -> list[Line | OversizedLine]:
-        assert self._file is not None, "only called while a file is open"
-        try:
-            count = cast(int, self._file.readinto(self._cutter.room()))  # type: ignore[attr-defined]
-        except DAMAGE as error:
-            message = f"damaged at byte {self._cutter.position} of its content: {error}"
-            self._notices.append(Notice("damaged", archive.record.path, message))
-            count = 0
-        if count:
+        content = self._content
+        assert content is not None, "only called while a file is open"
+        if count := content.read_into(self._cutter.room()):
             return self._cutter.cut(count)
+        if content.damage is not None:
+            message = f"damaged at byte {content.position} of its content: {content.damage}"
+            self._notices.append(Notice("damaged", archive.record.path, message))
         items = self._last_line(archive)
         self._finished_bytes += archive.size_bytes
         self._close()
@@ -174,10 +167,32 @@ class Archives:
         return self._cutter.finish()
 
     def _close(self) -> None:
-        for file in (self._file, self._raw):
-            if file is not None:
-                file.close()
-        self._file = self._raw = None
+        if self._content is not None:
+            self._content.close()
+            self._content = None
+
+
+def _identified(archives: list[_Archive], records: list[FileRecord]) -> list[_Archive]:
+    """Oldest first, each with the number and the position of its content; two may hold the same content."""
+    known = {record.head_digest: record for record in records}
+    next_id = max((record.file_id for record in records), default=0) + 1
+    found: list[_Archive] = []
+    # The longest first: what is only the beginning of another file is known by that file.
+    for archive in sorted(archives, key=lambda archive: -len(archive.head)):
+        earlier = _recognised(archive.head, known) or _longer(archive.head, found)
+        if earlier is not None:
+            number, offset, marker = earlier.file_id, earlier.offset, earlier.marker
+        else:
+            number, offset, marker = next_id, 0, EMPTY_MARKER
+            next_id += 1
+        record = replace(archive.record, file_id=number, offset=offset, marker=marker)
+        found.append(replace(archive, record=record))
+    # Of the same content the longest comes last, so that its head is the one that is stored.
+    found.reverse()
+    return sorted(
+        (replace(one, head=b"") for one in found),
+        key=lambda one: (one.first_started_at_ms, one.record.file_id),
+    )
 
 
 def _recognised(head: bytes, known: Mapping[bytes, FileRecord]) -> FileRecord | None:
@@ -188,26 +203,30 @@ def _recognised(head: bytes, known: Mapping[bytes, FileRecord]) -> FileRecord | 
     return None
 
 
+def _longer(head: bytes, found: list[_Archive]) -> FileRecord | None:
+    """The record of a file that begins with all of this one."""
+    return next((one.record for one in found if head and one.head.startswith(head)), None)
+
+
 def _digest(head: bytes) -> bytes:
     return blake2b(head, digest_size=16).digest()
 
 
-def _look_at(path: Path, file_id: int) -> tuple[_Archive, bytes]:
+def _look_at(path: Path, max_head_bytes: int) -> _Archive:
     """What a file is, and its beginning; nothing more is read."""
     try:
         if path.is_dir():
             raise ArchiveError(f"{path} is a directory; name its files, for example {path}/*.log*")
-        with path.open("rb") as raw:
-            status = os.fstat(raw.fileno())
-            compressed = raw.read(2) == _GZIP_MAGIC
-        raw_file, file = open_content(str(path), compressed=compressed)
-        with raw_file, file:
-            head = _read_up_to(file, _HEAD_BYTES)
+        status = path.stat()
+        with closing(Content(str(path))) as content:
+            head = _read_head(content, max_head_bytes)
+            if not head and content.damage:
+                raise ArchiveError(f"{path} cannot be read: {content.damage}")
             started_at = _started_at_ms(head)
-    except DAMAGE as error:
+    except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
     record = FileRecord(
-        file_id=file_id,
+        file_id=0,
         path=str(path.absolute()),
         device=status.st_dev,
         inode=status.st_ino,
@@ -217,56 +236,48 @@ def _look_at(path: Path, file_id: int) -> tuple[_Archive, bytes]:
         offset=0,
         marker=EMPTY_MARKER,
     )
-    return _Archive(record, compressed, status.st_size, started_at or status.st_mtime * 1000), head
+    return _Archive(record, content.compressed, status.st_size, started_at or status.st_mtime * 1000, head)
 
 
-def open_content(path: str, *, compressed: bool | None = None) -> tuple[BinaryIO, BinaryIO]:
-    """The file itself and what gives its content. Without `compressed` its first bytes decide."""
-    raw = open(path, "rb", buffering=0)  # noqa: SIM115
-    if compressed is None:
-        compressed = raw.read(2) == _GZIP_MAGIC
-        raw.seek(0)
-    if not compressed:
-        return cast(BinaryIO, raw), cast(BinaryIO, raw)
-    return cast(BinaryIO, raw), cast(BinaryIO, igzip.IGzipFile(fileobj=raw, mode="rb"))  # type: ignore[no-untyped-call]
-
-
-def _skip_to(file: BinaryIO, record: FileRecord) -> bool:
-    """Go to the offset of the record; False when the bytes before it are not the ones that were read."""
-    tail = b""
-    left = record.offset
-    while left:
-        piece = file.read(min(left, 1 << 20))
+def _read_head(content: Content, max_bytes: int) -> bytes:
+    """The beginning of the content, with the whole of its first line."""
+    head = bytearray()
+    line_ended = False
+    while (len(head) < _HEAD_BYTES or not line_ended) and len(head) < max_bytes:
+        piece = content.read(_HEAD_BYTES)
         if not piece:
-            # The last line of an earlier run had no newline and was taken as if it had one.
-            if left != 1:
-                return False
-            piece = b"\n"
-        left -= len(piece)
+            break
+        line_ended = line_ended or b"\n" in piece
+        head += piece
+    line_end = head.find(b"\n") + 1 or len(head)
+    return bytes(head[: min(max(_HEAD_BYTES, line_end), max_bytes)])
+
+
+def _skip_to(content: Content, offset: int, marker: Marker) -> Literal["there", "ended", "other"]:
+    """Go to an offset; `ended` when nothing stands behind it, `other` when other bytes stand before it."""
+    tail = b""
+    while content.position < offset:
+        piece = content.read(min(offset - content.position, _PIECE_BYTES))
+        if not piece:
+            return "ended"
         tail = (tail + piece)[-MARKER_BYTES:]
-    return marker_of(tail[-record.marker.length :] if record.marker.length else b"") == record.marker
+    before = tail[-marker.length :] if marker.length else b""
+    return "there" if marker_of(before) == marker else "other"
 
 
-def _read_line(archive: _Archive, origin: Origin) -> Line | None:
-    raw, file = open_content(archive.record.path, compressed=archive.compressed)
-    with raw, file:
-        left = origin.offset
-        while left:
-            piece = file.read(min(left, 1 << 20))
-            if not piece:
+def _read_line(path: str, origin: Origin) -> Line | None:
+    data = b""
+    try:
+        with closing(Content(path)) as content:
+            if _skip_to(content, origin.offset, EMPTY_MARKER) != "there":
                 return None
-            left -= len(piece)
-        data = _read_up_to(file, origin.length)
+            while len(data) < origin.length and (piece := content.read(origin.length - len(data))):
+                data += piece
+    except OSError:
+        return None
     if len(data) < origin.length - 1:
         return None
     return Line(origin.file, origin.file_id, origin.offset, data[: origin.length - 1])
-
-
-def _read_up_to(file: BinaryIO, count: int) -> bytes:
-    data = b""
-    while len(data) < count and (piece := file.read(count - len(data))):
-        data += piece
-    return data
 
 
 def _started_at_ms(text: bytes) -> float | None:

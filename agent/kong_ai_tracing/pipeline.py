@@ -127,6 +127,7 @@ class Pipeline:
         await self._begin()
         while not self._stopping and await self._step():
             pass
+        self._take_scan(await self._source.scan())  # what was noticed since the last one
         if not self._stopping:
             self._emit(self._grouping.flush(self._log_now_ms))
         await self._close_batch()

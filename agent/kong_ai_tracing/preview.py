@@ -16,7 +16,8 @@ import orjson
 from msgspec import Struct, field
 
 from kong_ai_tracing import assembly, otlp
-from kong_ai_tracing.archives import DAMAGE, ArchiveError, open_content
+from kong_ai_tracing.archivefiles import DAMAGE, open_content
+from kong_ai_tracing.archives import ArchiveError
 from kong_ai_tracing.calls import CallSettings, calls_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.entries import LogEntry, read_entries
