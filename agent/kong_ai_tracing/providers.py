@@ -29,7 +29,8 @@ _HOSTS = tuple(
         (r"api\.anthropic\.com", "anthropic"),
         (r"generativelanguage\.googleapis\.com", "gemini"),
         (r"[a-z0-9-]*-?aiplatform\.googleapis\.com", "vertex"),
-        (r"bedrock-runtime(?:-fips)?\.[a-z0-9-]+\.amazonaws\.com", "bedrock"),
+        (r"bedrock-runtime(?:-fips)?\.[a-z0-9-]+(?:\.vpce)?\.amazonaws\.com(?:\.cn)?", "bedrock"),
+        (r"bedrock-[a-z]+(?:-fips)?\.[a-z0-9-]+\.api\.aws", "bedrock"),
         (r"api\.cohere\.(?:com|ai)", "cohere"),
         (r"api\.mistral\.ai", "mistral"),
         (r"api\.groq\.com", "groq"),
@@ -68,7 +69,9 @@ _NAMES = re.compile(
 _PROVIDER_NAMES = frozenset(("ollama", "vllm", "litellm", "tgi", "sglang", "lmstudio"))
 _OLLAMA_PORT = 11434
 _STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream")
-_MODEL_IN_PATH = re.compile(r"/(?:deployments/([^/]+)/|models/([^/:]+):|model/([^/]+)/)")
+_MODEL_IN_PATH = re.compile(r"/(?:deployments/([^/]+)/|models/([^/:]+):|model/(arn:[^/]+/[^/]+|[^/]+)/)")
+_MODEL_IN_ARN = re.compile(r"^arn:aws[a-z-]*:bedrock:.*:(?:foundation-model|inference-profile)/(.+)$")
+"""What else an ARN may name is known to its owner alone, and stays whole."""
 _SURE_MEMBERS = frozenset(("model", "messages", "contents", "inputs"))
 _SAMPLING = frozenset(("max_tokens", "temperature", "top_p", "stream", "n_predict", "parameters"))
 
@@ -206,5 +209,7 @@ def model_in_path(exchange: Exchange) -> str | None:
     """The model of the APIs that name it in the path (Azure's deployment, Gemini, Bedrock)."""
     for path in (exchange.entry.upstream_path, exchange.entry.path):
         if match := _MODEL_IN_PATH.search(path):
-            return unquote(next(name for name in match.groups() if name))
+            model = unquote(next(name for name in match.groups() if name))
+            named = _MODEL_IN_ARN.match(model)
+            return named[1] if named else model
     return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_tracing.entries import integer, table
+from kong_ai_tracing.entries import first_text, integer, table
 
 ZERO_USAGE = {"input": 0, "output": 0, "total": 0}
 """Said of failed calls: without it Langfuse would count the tokens of the prompt itself and price them."""
@@ -22,12 +22,20 @@ _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _INPUT_BUCKETS = (("cached_tokens", "input_cached_tokens"), ("audio_tokens", "input_audio_tokens"))
-_OUTPUT_BUCKETS = (("reasoning_tokens", "output_reasoning_tokens"), ("audio_tokens", "output_audio_tokens"))
-_SEPARATE_BUCKETS = (
-    ("cache_read_input_tokens", "input_cached_tokens"),
-    ("cache_creation_input_tokens", "input_cache_creation"),
+_OUTPUT_BUCKETS = (
+    ("reasoning_tokens", "output_reasoning_tokens"),
+    ("thinking_tokens", "output_reasoning_tokens"),
+    ("audio_tokens", "output_audio_tokens"),
 )
-"""Anthropic's counts, which stand beside `input_tokens` and not within it."""
+_CACHE_READ = ("cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount")
+_CACHE_WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount")
+"""Anthropic's and Bedrock's counts, which stand beside those of the input and not within them."""
+_CACHE_TIMES = (("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens"))
+_HEADERS = (
+    ("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
+    ("x-prompt-tokens", "x-generated-tokens"),
+)
+"""Where Bedrock and text-generation-inference count, each as prompt and completion."""
 
 
 def usage_buckets(usage: Any) -> dict[str, int]:
@@ -38,14 +46,55 @@ def usage_buckets(usage: Any) -> dict[str, int]:
         return buckets
     _add(buckets, "input", reported, _INPUT, _INPUT_DETAILS, _INPUT_BUCKETS)
     if "prompt_tokens" not in reported:
-        for name, bucket in _SEPARATE_BUCKETS:
-            if bucket not in buckets and (tokens := _count(reported.get(name))):
-                buckets[bucket] = tokens
+        _add_cache(buckets, reported)
     _add(buckets, "output", reported, _OUTPUT, _OUTPUT_DETAILS, _OUTPUT_BUCKETS)
     total = _first_count(reported, _TOTAL)
     if buckets or total is not None:
-        buckets["total"] = sum(buckets.values()) if total is None else total
+        # Bedrock's total leaves out what was read from a cache or written to it.
+        parts = sum(buckets.values())
+        buckets["total"] = parts if total is None or (total < parts and _is_cached(buckets)) else total
     return buckets
+
+
+def _add_cache(buckets: dict[str, int], reported: dict[str, Any]) -> None:
+    """What was read from the prompt cache, and what was written to it, by how long it is kept."""
+    if "input_cached_tokens" not in buckets and (read := _first_count(reported, _CACHE_READ)):
+        buckets["input_cached_tokens"] = read
+    written = _first_count(reported, _CACHE_WRITTEN)
+    for time, tokens in _cache_times(reported) if written else ():
+        if written and tokens and tokens <= written:
+            buckets[f"input_cache_creation_{time}"] = tokens
+            written -= tokens
+    if written:
+        buckets["input_cache_creation"] = written
+
+
+def _cache_times(reported: dict[str, Any]) -> list[tuple[str, int | None]]:
+    if isinstance(details := reported.get("cache_creation"), dict):
+        return [(time, _count(details.get(name))) for time, name in _CACHE_TIMES]
+    times = {time for time, _ in _CACHE_TIMES}
+    found: dict[str, int | None] = {}
+    details = reported.get("cacheDetails")
+    for detail in details if isinstance(details, list) else ():
+        if isinstance(detail, dict) and isinstance(time := detail.get("ttl"), str) and time in times:
+            found.setdefault(time, _count(detail.get("inputTokens")))
+    return list(found.items())
+
+
+def _is_cached(buckets: dict[str, int]) -> bool:
+    return any(name.startswith("input_cache") for name in buckets)
+
+
+def usage_in_headers(headers: dict[str, Any]) -> dict[str, int]:
+    """What the headers of an answer say, in the same buckets."""
+    for prompt, completion in _HEADERS:
+        if prompt in headers:
+            counts = {
+                "prompt_tokens": first_text(headers[prompt]),
+                "completion_tokens": first_text(headers.get(completion)),
+            }
+            return usage_buckets(counts)
+    return {}
 
 
 def prompt_and_completion(buckets: dict[str, int]) -> tuple[int, int]:
