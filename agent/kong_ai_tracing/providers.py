@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from kong_ai_tracing.entries import LogEntry, first_text, headers_of, integer, text
 from kong_ai_tracing.payloads import Dialect, Sketch, dialect_of_path
+from kong_ai_tracing.payloads.bedrock import model_named
 from kong_ai_tracing.payloads.dialect import failure_of
 
 OPENAI_COMPATIBLE = "openai_compatible"
@@ -70,8 +71,6 @@ _PROVIDER_NAMES = frozenset(("ollama", "vllm", "litellm", "tgi", "sglang", "lmst
 _OLLAMA_PORT = 11434
 _STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream")
 _MODEL_IN_PATH = re.compile(r"/(?:deployments/([^/]+)/|models/([^/:]+):|model/(arn:[^/]+/[^/]+|[^/]+)/)")
-_MODEL_IN_ARN = re.compile(r"^arn:aws[a-z-]*:bedrock:.*:(?:foundation-model|inference-profile)/(.+)$")
-"""What else an ARN may name is known to its owner alone, and stays whole."""
 _SURE_MEMBERS = frozenset(("model", "messages", "contents", "inputs"))
 _SAMPLING = frozenset(("max_tokens", "temperature", "top_p", "stream", "n_predict", "parameters"))
 
@@ -209,7 +208,5 @@ def model_in_path(exchange: Exchange) -> str | None:
     """The model of the APIs that name it in the path (Azure's deployment, Gemini, Bedrock)."""
     for path in (exchange.entry.upstream_path, exchange.entry.path):
         if match := _MODEL_IN_PATH.search(path):
-            model = unquote(next(name for name in match.groups() if name))
-            named = _MODEL_IN_ARN.match(model)
-            return named[1] if named else model
+            return model_named(unquote(next(name for name in match.groups() if name)))
     return None

@@ -31,11 +31,15 @@ _CACHE_READ = ("cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInpu
 _CACHE_WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount")
 """Anthropic's and Bedrock's counts, which stand beside those of the input and not within them."""
 _CACHE_TIMES = (("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens"))
-_HEADERS = (
-    ("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
-    ("x-prompt-tokens", "x-generated-tokens"),
-)
-"""Where Bedrock and text-generation-inference count, each as prompt and completion."""
+_HEADERS = {
+    "x-amzn-bedrock-input-token-count": "input_tokens",
+    "x-amzn-bedrock-output-token-count": "output_tokens",
+    "x-amzn-bedrock-cache-read-input-token-count": "cacheReadInputTokens",
+    "x-amzn-bedrock-cache-write-input-token-count": "cacheWriteInputTokens",
+    "x-prompt-tokens": "prompt_tokens",
+    "x-generated-tokens": "completion_tokens",
+}
+"""Where Bedrock and text-generation-inference count."""
 
 
 def usage_buckets(usage: Any) -> dict[str, int]:
@@ -87,14 +91,8 @@ def _is_cached(buckets: dict[str, int]) -> bool:
 
 def usage_in_headers(headers: dict[str, Any]) -> dict[str, int]:
     """What the headers of an answer say, in the same buckets."""
-    for prompt, completion in _HEADERS:
-        if prompt in headers:
-            counts = {
-                "prompt_tokens": first_text(headers[prompt]),
-                "completion_tokens": first_text(headers.get(completion)),
-            }
-            return usage_buckets(counts)
-    return {}
+    counts = {name: first_text(headers[header]) for header, name in _HEADERS.items() if header in headers}
+    return usage_buckets(counts)
 
 
 def prompt_and_completion(buckets: dict[str, int]) -> tuple[int, int]:

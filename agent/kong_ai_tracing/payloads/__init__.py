@@ -11,7 +11,9 @@ from functools import lru_cache
 from kong_ai_tracing.jsontext import dump
 from kong_ai_tracing.payloads import (
     anthropic,
+    anthropiccomplete,
     bedrock,
+    bedrockembeddings,
     bedrockinvoke,
     chat,
     coarse,
@@ -38,9 +40,11 @@ DIALECTS: tuple[Dialect, ...] = (
     completions.DIALECT,
     embeddings.DIALECT,
     responses.DIALECT,
-    *anthropic.DIALECTS,
+    anthropic.DIALECT,
+    anthropiccomplete.DIALECT,
     bedrock.CONVERSE,
     bedrock.CONVERSE_STREAM,
+    bedrockembeddings.DIALECT,
     *bedrockinvoke.DIALECTS,
     *coarse.DIALECTS,
 )
@@ -49,7 +53,7 @@ DIALECTS: tuple[Dialect, ...] = (
 _REQUESTS_BY_SHAPE = (
     bedrock.BY_SHAPE,
     anthropic.BY_SHAPE,
-    anthropic.COMPLETE_BY_SHAPE,
+    anthropiccomplete.BY_SHAPE,
     coarse.NATIVE,
     chat.DIALECT,
     completions.DIALECT,

@@ -1,4 +1,4 @@
-"""Anthropic's Messages API and the older text completions, also as Vertex and Bedrock carry them.
+"""Anthropic's Messages API, also as Vertex and Bedrock carry it.
 
 A request becomes the messages of a chat: the system prompt first, tool calls and results in OpenAI's form.
 Messages that have that form already travel on as the text they are. A stream is put together to the message
@@ -35,7 +35,6 @@ from kong_ai_tracing.payloads.dialect import (
     is_streamed,
     messages_input,
     parameters_of,
-    prompt_text_length,
     raw_text,
     text_length,
     word_of,
@@ -250,7 +249,7 @@ def _word(value: Any) -> str | None:
     return value.strip() or None if isinstance(value, str) else None
 
 
-def _is_event(event: dict[str, Any]) -> bool:
+def is_event(event: dict[str, Any]) -> bool:
     return event.get("type") in _EVENT_TYPES if isinstance(event.get("type"), str) else False
 
 
@@ -262,102 +261,21 @@ def _read_events(stream: EventStream) -> Answered:
     return found
 
 
-# -- the older text completions
-
-
-def _is_prompt(fields: Fields) -> bool:
-    return "prompt" in fields and "messages" not in fields
-
-
-def _is_certain_prompt(fields: Fields) -> bool:
-    return "prompt" in fields and "max_tokens_to_sample" in fields
-
-
-def _read_prompt(fields: Fields) -> Asked:
-    prompt = fields.get("prompt")
-    return Asked(
-        input=None if prompt is None else raw_text(prompt),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
-        prompt_length=prompt_text_length(prompt),
-    )
-
-
-def _is_completion(fields: Fields) -> bool:
-    return "completion" in fields
-
-
-def _read_completion(fields: Fields) -> Answered:
-    found = _completed({name: value_of(raw) for name, raw in fields.items()})
-    found.failure = failure_of(fields)
-    return found
-
-
-def _completed(value: dict[str, Any]) -> Answered:
-    found = Answered(
-        model=_word(value.get("model")),
-        usage=table(value.get("usage")),
-        finish_reason=_word(value.get("stop_reason")),
-        response_id=_word(value.get("id")) or _word(value.get("log_id")),
-    )
-    if isinstance(text := value.get("completion"), str):
-        found.output = dump(text)
-        found.response_length = len(text)
-    return found
-
-
-def _read_completion_events(stream: EventStream) -> Answered:
-    whole: dict[str, Any] = {}
-    error: Any = None
-    texts: list[str] = []
-    for event in stream.events:
-        value = event.value
-        whole |= {name: item for name, item in value.items() if item is not None}
-        error = value.get("error") or error
-        if isinstance(text := value.get("completion"), str):
-            texts.append(text)
-    if texts:
-        # The version of 2023-01-01, which alone ends with [DONE], repeats the whole text in each event.
-        whole["completion"] = texts[-1] if stream.done else "".join(texts)
-    found = _completed(whole)
-    found.failure = failure_in(error)
-    found.partial = not (stream.done or found.finish_reason or found.failure)
-    return found
-
-
 # The anthropic models of Vertex are asked in this dialect, at paths that name no other one.
 _MESSAGES_PATHS = r"/v1/messages/?$|/publishers/anthropic/models/[^/:]+:(?:streamRawPredict|rawPredict)$"
 
-MESSAGES = Dialect(
+DIALECT = Dialect(
     name="anthropic",
     operation="chat",
     provider="anthropic",
     paths=re.compile(_MESSAGES_PATHS),
     is_request=_is_request,
     is_response=_is_response,
-    is_event=_is_event,
+    is_event=is_event,
     read_request=_read_request,
     read_response=_read_response,
     read_events=_read_events,
 )
 
-COMPLETE = Dialect(
-    name="anthropic",
-    operation="completion",
-    provider="anthropic",
-    paths=re.compile(r"/v1/complete/?$"),
-    is_request=_is_prompt,
-    is_response=_is_completion,
-    is_event=_is_event,
-    read_request=_read_prompt,
-    read_response=_read_completion,
-    read_events=_read_completion_events,
-)
-
-BY_SHAPE = replace(MESSAGES, is_request=_is_certain_request, is_response=_is_certain_response)
+BY_SHAPE = replace(DIALECT, is_request=_is_certain_request, is_response=_is_certain_response)
 """The Messages API on a path that says nothing."""
-
-COMPLETE_BY_SHAPE = replace(COMPLETE, is_request=_is_certain_prompt)
-
-DIALECTS = (MESSAGES, COMPLETE)

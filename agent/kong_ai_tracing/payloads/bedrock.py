@@ -68,7 +68,7 @@ def _read_request(fields: Fields) -> Asked:
     tool_config = table(value_of(fields.get("toolConfig")))
     return Asked(
         input=messages_input(dump(messages), _tools(fields, tool_config)),
-        model=word_of(fields.get("modelId")) or word_of(fields.get("model")),
+        model=word_of(fields.get("model")),
         parameters=_parameters(fields, tool_config),
         streamed=is_streamed(fields),
         message_count=len(messages),
@@ -156,7 +156,7 @@ def _answered(answer: dict[str, Any]) -> Answered:
     router = table(table(answer.get("trace")).get("promptRouter"))
     model, reason = router.get("invokedModelId"), answer.get("stopReason")
     found = Answered(
-        model=model if isinstance(model, str) and model else None,
+        model=model_named(model) if isinstance(model, str) and model else None,
         usage=table(answer.get("usage")),
         finish_reason=reason if isinstance(reason, str) and reason else None,
     )
@@ -166,6 +166,15 @@ def _answered(answer: dict[str, Any]) -> Answered:
         found.output = dump(messages[0] if len(messages) == 1 else messages)
         found.response_length = sum(text_length(each.get("content")) for each in messages)
     return found
+
+
+_MODEL_IN_ARN = re.compile(r"^arn:aws[a-z-]*:bedrock:.*:(?:foundation-model|inference-profile)/(.+)$")
+
+
+def model_named(name: str) -> str:
+    """The model that an ARN names. What else one may name is known to its owner alone, and stays whole."""
+    named = _MODEL_IN_ARN.match(name)
+    return named[1] if named else name
 
 
 def is_blank(content: Any) -> bool:

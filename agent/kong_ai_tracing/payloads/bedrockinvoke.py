@@ -1,7 +1,7 @@
 """Bedrock's `invoke`: whatever the family of the model speaks, in a body that Bedrock does not look at.
 
 Claude, Nova and those that speak like OpenAI have readers of their own; the families that take a prompt and
-give a text (Titan, Llama, Mistral, Cohere's older ones) are read here, and embeddings, too.
+give a text (Titan, Llama, Mistral, Cohere's older ones) are read here.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, items_of, value_of
-from kong_ai_tracing.payloads import anthropic, bedrock, coarse
+from kong_ai_tracing.jsontext import Fields, dump, value_of
+from kong_ai_tracing.payloads import anthropic, anthropiccomplete, bedrock, coarse
 from kong_ai_tracing.payloads.chat import DIALECT as CHAT
 from kong_ai_tracing.payloads.choices import GAP
 from kong_ai_tracing.payloads.dialect import (
@@ -28,15 +28,13 @@ from kong_ai_tracing.payloads.dialect import (
     parameters_of,
     prompt_text_length,
     raw_text,
-    word_of,
 )
 
 _COUNTS = "amazon-bedrock-invocationMetrics"
 
-_REQUESTS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropic.COMPLETE_BY_SHAPE, CHAT)
-_ANSWERS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropic.COMPLETE, CHAT)
+_REQUESTS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.BY_SHAPE, CHAT)
+_ANSWERS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.DIALECT, CHAT)
 _PROMPTS = ("prompt", "inputText")
-_TEXTS = ("texts", "inputText", "inputs", "images", "inputImage")
 _SETTINGS = {
     "max_gen_len": "max_tokens",
     "maxTokenCount": "max_tokens",
@@ -44,8 +42,6 @@ _SETTINGS = {
     "p": "top_p",
     "k": "top_k",
     "stopSequences": "stop_sequences",
-    "dimensions": "dimensions",
-    "outputEmbeddingLength": "dimensions",
 }
 
 
@@ -56,7 +52,7 @@ def _is_request(fields: Fields) -> bool:
     return "messages" in fields or "message" in fields or any(name in fields for name in _ASKED)
 
 
-_ASKED = (*_PROMPTS, *_TEXTS, "textToImageParams", "text_prompts", "taskType")
+_ASKED = (*_PROMPTS, "textToImageParams", "text_prompts", "taskType")
 
 
 def _read_request(fields: Fields) -> Asked:
@@ -234,51 +230,11 @@ def _is_completion(event: dict[str, Any]) -> bool:
 
 
 _STREAMS = (
-    replace(anthropic.COMPLETE, is_event=_is_completion),
-    anthropic.MESSAGES,
+    replace(anthropiccomplete.DIALECT, is_event=_is_completion),
+    anthropic.DIALECT,
     CHAT,
     bedrock.CONVERSE,
 )
-
-
-# -- embeddings
-
-
-def _read_texts(fields: Fields) -> Asked:
-    texts = next((fields[name] for name in _TEXTS if name in fields), None)
-    if texts is None:
-        return coarse.UNKNOWN.read_request(fields)
-    return Asked(
-        input=raw_text(texts), parameters=_parameters(fields), prompt_length=prompt_text_length(texts)
-    )
-
-
-def _is_vectors(fields: Fields) -> bool:
-    return "embedding" in fields or "embeddings" in fields or "embeddingsByType" in fields
-
-
-def _read_vectors(fields: Fields) -> Answered:
-    found = Answered(
-        usage=_usage({"inputTextTokenCount": value_of(fields.get("inputTextTokenCount"))}, {}),
-        response_id=word_of(fields.get("id")),
-        failure=failure_of(fields),
-    )
-    vectors = _vectors(fields)
-    if vectors:
-        counts = {"count": len(vectors), "dimensions": len(items_of(vectors[0]))}
-        found.output = dump({name: count for name, count in counts.items() if count})
-    return found
-
-
-def _vectors(fields: Fields) -> list[Raw]:
-    """Titan gives one; Cohere a list, or a list for each type of number."""
-    if "embedding" in fields:
-        return [fields["embedding"]]
-    embeddings = fields.get("embeddings")
-    by_type = value_of(embeddings)
-    if isinstance(by_type, dict):
-        return next((items_of(Raw(dump(value))) for value in by_type.values() if value), [])
-    return items_of(embeddings)
 
 
 # A model of a known maker, or an ARN, stands in no other path.
@@ -286,7 +242,6 @@ _KNOWN = (
     r"/model/(?:arn(?::|%3A)aws[^/]*(?:/[^/]+)?|(?:[a-z-]+\.)?(?:amazon|anthropic|meta|mistral|cohere|ai21"
     r"|deepseek|openai|qwen|stability|writer|luma|twelvelabs|nvidia|google|minimax|moonshot|zai)\.[^/]+)/"
 )
-_EMBEDDING = r"/model/[^/]*embed[^/]*/"
 _ACTIONS = (("invoke", _read_request), ("invoke-with-response-stream", _streamed(_read_request)))
 
 
@@ -306,22 +261,7 @@ def _dialect(model: str, action: str, read: Callable[[Fields], Asked], *, distin
     )
 
 
-EMBED = Dialect(
-    name="bedrock",
-    operation="embedding",
-    type="embedding",
-    provider="bedrock",
-    paths=re.compile(_EMBEDDING + r"invoke$", re.IGNORECASE),
-    is_request=_is_request,
-    is_response=_is_vectors,
-    is_event=_is_event,
-    read_request=_read_texts,
-    read_response=_read_vectors,
-    read_events=_read_events,
-)
-
 DIALECTS = (
-    EMBED,
     *(_dialect(_KNOWN, action, read, distinctive=True) for action, read in _ACTIONS),
     *(_dialect(bedrock.MODEL, action, read, distinctive=False) for action, read in _ACTIONS),
 )

@@ -1,0 +1,89 @@
+"""Embeddings of Bedrock's models. The vectors stay here: what goes out is how many there are and how long."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Raw
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, dump, items_of, value_of
+from kong_ai_tracing.payloads import coarse
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    failure_of,
+    parameters_of,
+    prompt_text_length,
+    raw_text,
+    word_of,
+)
+
+_TEXTS = ("texts", "inputText", "inputs", "images", "inputImage")
+
+
+def _is_request(fields: Fields) -> bool:
+    return any(name in fields for name in _TEXTS)
+
+
+def _read_texts(fields: Fields) -> Asked:
+    texts = next((fields[name] for name in _TEXTS if name in fields), None)
+    if texts is None:
+        return coarse.UNKNOWN.read_request(fields)
+    return Asked(
+        input=raw_text(texts), parameters=parameters_of(fields), prompt_length=prompt_text_length(texts)
+    )
+
+
+def _is_vectors(fields: Fields) -> bool:
+    return "embedding" in fields or "embeddings" in fields or "embeddingsByType" in fields
+
+
+def _read_vectors(fields: Fields) -> Answered:
+    tokens = value_of(fields.get("inputTextTokenCount"))
+    found = Answered(
+        usage={} if tokens is None else {"input_tokens": tokens},
+        response_id=word_of(fields.get("id")),
+        failure=failure_of(fields),
+    )
+    vectors = _vectors(fields)
+    if vectors:
+        counts = {"count": len(vectors), "dimensions": len(items_of(vectors[0]))}
+        found.output = dump({name: count for name, count in counts.items() if count})
+    return found
+
+
+def _vectors(fields: Fields) -> list[Raw]:
+    """Titan gives one; Cohere a list, or a list for each type of number."""
+    if "embedding" in fields:
+        return [fields["embedding"]]
+    embeddings = fields.get("embeddings")
+    by_type = value_of(embeddings)
+    if isinstance(by_type, dict):
+        return next((items_of(Raw(dump(value))) for value in by_type.values() if value), [])
+    return items_of(embeddings)
+
+
+def _is_event(event: dict[str, Any]) -> bool:
+    return False
+
+
+def _read_events(stream: EventStream) -> Answered:
+    return Answered(partial=not stream.done)
+
+
+DIALECT = Dialect(
+    name="bedrock",
+    operation="embedding",
+    type="embedding",
+    provider="bedrock",
+    paths=re.compile(r"/model/[^/]*embed[^/]*/invoke$", re.IGNORECASE),
+    is_request=_is_request,
+    is_response=_is_vectors,
+    is_event=_is_event,
+    read_request=_read_texts,
+    read_response=_read_vectors,
+    read_events=_read_events,
+)
