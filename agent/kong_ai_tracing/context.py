@@ -16,6 +16,7 @@ from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import environment_of, flat, label, limited, tags_of
 from kong_ai_tracing.offers import METADATA_MEMBERS, Offers, offers_of
+from kong_ai_tracing.optouts import OptOut, opt_out_of
 from kong_ai_tracing.tracekeys import parent_span_of, trace_key_of
 
 ADJUSTED = "kong_ai_tracing.adjusted"
@@ -64,6 +65,8 @@ class Context(Struct, kw_only=True):
     release: str | None = None
     version: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    opt_out: OptOut | None = None
+    """What the caller wants kept out."""
 
 
 class Identity(Struct):
@@ -97,6 +100,7 @@ def identify(
         release=fitting.fit("release", offers.text("release") or settings.release),
         version=fitting.fit("version", offers.text("version") or settings.version),
         metadata=_metadata(offers, metadata),
+        opt_out=opt_out_of(headers, metadata),
     )
     if fitting.originals:
         context.metadata.update(fitting.notes())
