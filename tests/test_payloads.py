@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from kong_ai_tracing.bodies import Body
 from kong_ai_tracing.payloads import DIALECTS, Sketch, dialect_of_path, read_answer, read_request
 from kong_ai_tracing.payloads.chat import DIALECT as CHAT
+from kong_ai_tracing.payloads.coarse import UNKNOWN
 from kong_ai_tracing.payloads.dialect import Answered, Asked
 from kong_entries import CHAT_ANSWER, CHAT_REQUEST, chunk, sse
 
@@ -70,7 +71,10 @@ def test_a_request_is_known_by_its_shape_where_the_path_says_nothing() -> None:
     assert asked(CHAT_REQUEST)[0] == "chat"
     assert asked({"prompt": "x"})[0] == "completions"
     assert asked({"input": "x", "model": "m"})[0] == "embeddings"
-    assert asked({"contents": [{"parts": [{"text": "x"}]}]})[0] == "native"
+    assert asked({"contents": [{"parts": [{"text": "x"}]}]})[0] == "gemini"
+    assert asked({"message": "x", "chat_history": []})[0] == "cohere"
+    assert asked({"inputs": "x", "parameters": {}})[0] == "generate"
+    assert asked({"messages": [{"role": "user", "content": "x"}], "options": {}})[0] == "ollama"
     assert asked({"system": "s", "messages": [{"role": "user", "content": "x"}]})[0] == "anthropic"
 
 
@@ -151,36 +155,28 @@ def test_a_null_error_is_none() -> None:
 @pytest.mark.parametrize(
     ("body", "content"),
     [
-        ({"content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}, "Hi"),
-        ({"message": {"role": "assistant", "content": "Hi"}, "done": True}, "Hi"),
-        ({"candidates": [{"content": {"parts": [{"text": "H"}, {"text": "i"}]}}]}, "Hi"),
+        ({"content": [{"type": "text", "text": "Hi"}], "reason": "end"}, "Hi"),
+        ({"message": {"role": "assistant", "content": "Hi"}}, "Hi"),
         ({"output": {"message": {"content": [{"text": "Hi"}]}}}, "Hi"),
         ({"generated_text": "Hi"}, "Hi"),
         ([{"generated_text": "Hi"}], None),
-        ({"response": "Hi", "done": True}, "Hi"),
+        ({"response": "Hi"}, "Hi"),
     ],
 )
-def test_coarse_dialects_give_the_text(body: Any, content: str | None) -> None:
-    """Where no reader of its own exists yet, the text is found by the usual members."""
-    found = loaded(answered(body, "/api/chat").output)
+def test_the_text_of_an_unknown_answer_is_found_by_the_usual_members(body: Any, content: str | None) -> None:
+    """No call that Kong tells of is lost because nobody knows its dialect."""
+    found = loaded(read_answer(Sketch(Body(json.dumps(body))), UNKNOWN).output)
     assert found == ({"role": "assistant", "content": content} if content else found)
 
 
-def test_streams_of_coarse_dialects_are_put_together() -> None:
+def test_streams_of_an_unknown_kind_are_put_together() -> None:
     """JSON lines and named events alike, with their counts and their end."""
     lines = [{"message": {"content": "Hel"}, "done": False}, {"message": {"content": "lo"}, "done": True}]
     lines[-1] |= {"eval_count": 3, "prompt_eval_count": 30, "done_reason": "stop"}
-    found = answered("\n".join(map(json.dumps, lines)), "/api/chat")
+    found = read_answer(Sketch(Body("\n".join(map(json.dumps, lines)))), UNKNOWN)
     assert loaded(found.output)["content"] == "Hello"
     assert found.usage == {"prompt_tokens": 30, "completion_tokens": 3}
     assert not found.partial
-    events = [
-        {"type": "message_start", "message": {"model": "claude", "usage": {"input_tokens": 5}}},
-        {"type": "content_block_delta", "delta": {"type": "text_delta", "text": "Hi"}},
-    ]
-    assert answered(sse(*events), "/v1/messages").partial
-    whole = answered(sse(*events, {"type": "message_stop"}), "/v1/messages")
-    assert (loaded(whole.output)["content"], whole.partial) == ("Hi", False)
 
 
 def test_every_dialect_has_a_name_an_operation_and_paths() -> None:

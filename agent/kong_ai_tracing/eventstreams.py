@@ -6,6 +6,8 @@ stream that was cut ends within an event, and a captured one may lack its middle
 
 from __future__ import annotations
 
+import json
+import re
 from typing import Any
 
 import orjson
@@ -15,6 +17,9 @@ from kong_ai_tracing.jsontext import value_of
 
 _DONE = "[DONE]"
 _BYTE_ORDER_MARK = "\ufeff"
+_DECODER = json.JSONDecoder(strict=False)
+_BEFORE_ITEM = re.compile(r"[\s,]*(?=\{)")
+_ITEM_AT_LINE = re.compile(r"^[,\[]?\s*(?=\{)", re.MULTILINE)
 _FIELD_NAMES = ("data", "event", "id", "retry")
 
 
@@ -61,6 +66,44 @@ def lines_of(text: str, tail: str | None = None) -> EventStream:
         gap = len(lines)
         lines += _nonblank_lines(tail)
     return _stream([(None, line) for line in lines], done=False, gap=gap)
+
+
+def events_of_list(text: str, tail: str | None = None) -> EventStream | None:
+    """The objects of a list: some servers stream one, and one answers with one. Cut ones are left out."""
+    values = None if tail is not None else value_of(text)
+    if isinstance(values, list):
+        events = [Event(None, value) for value in values if isinstance(value, dict)]
+        return EventStream(events, done=True) if events else None
+    events, _ = _objects_in(text, 1)
+    gap = None
+    ended = False
+    if tail is not None:
+        gap = len(events)
+        found, ended = _objects_of_end(tail)
+        events += found
+    return EventStream(events, done=ended, gap=gap) if events else None
+
+
+def _objects_in(text: str, position: int) -> tuple[list[Event], int]:
+    """The whole objects from a place in a list on, and where they end."""
+    events: list[Event] = []
+    while match := _BEFORE_ITEM.match(text, position):
+        try:
+            value, position = _DECODER.raw_decode(text, match.end())
+        except (ValueError, RecursionError):
+            break
+        if isinstance(value, dict):
+            events.append(Event(None, value))
+    return events, position
+
+
+def _objects_of_end(tail: str) -> tuple[list[Event], bool]:
+    """The objects at the end of a list whose middle is missing: they begin where a line does."""
+    for match in _ITEM_AT_LINE.finditer(tail):
+        events, position = _objects_in(tail, match.end())
+        if events and tail[position:].strip() in ("", "]"):
+            return events, tail[position:].strip() == "]"
+    return [], False
 
 
 def _nonblank_lines(text: str) -> list[str]:

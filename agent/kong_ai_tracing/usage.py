@@ -21,7 +21,11 @@ _OUTPUT = ("completion_tokens", "completion_token", "output_tokens", "outputToke
 _TOTAL = ("total_tokens", "totalTokens", "totalTokenCount")
 _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
-_INPUT_BUCKETS = (("cached_tokens", "input_cached_tokens"), ("audio_tokens", "input_audio_tokens"))
+_INPUT_BUCKETS = (
+    ("cached_tokens", "input_cached_tokens"),
+    ("audio_tokens", "input_audio_tokens"),
+    ("tool_use_tokens", "input_tool_use_tokens"),
+)
 _OUTPUT_BUCKETS = (
     ("reasoning_tokens", "output_reasoning_tokens"),
     ("thinking_tokens", "output_reasoning_tokens"),

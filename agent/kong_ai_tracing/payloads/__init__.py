@@ -12,14 +12,26 @@ from kong_ai_tracing.jsontext import dump
 from kong_ai_tracing.payloads import (
     anthropic,
     anthropiccomplete,
+    audio,
     bedrock,
     bedrockembeddings,
     bedrockinvoke,
     chat,
     coarse,
+    cohere,
+    cohereembed,
+    coheregenerate,
     completions,
     embeddings,
+    gemini,
+    geminiembeddings,
+    images,
+    llamacpp,
+    moderations,
+    ollama,
+    rerank,
     responses,
+    tgi,
 )
 from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_of
 from kong_ai_tracing.payloads.sketch import Sketch
@@ -46,7 +58,18 @@ DIALECTS: tuple[Dialect, ...] = (
     bedrock.CONVERSE_STREAM,
     bedrockembeddings.DIALECT,
     *bedrockinvoke.DIALECTS,
-    *coarse.DIALECTS,
+    gemini.DIALECT,
+    *geminiembeddings.DIALECTS,
+    *ollama.DIALECTS,
+    cohere.DIALECT,
+    coheregenerate.DIALECT,
+    cohereembed.DIALECT,
+    rerank.DIALECT,
+    images.DIALECT,
+    *audio.DIALECTS,
+    moderations.DIALECT,
+    tgi.DIALECT,
+    llamacpp.DIALECT,
 )
 """Every dialect, in the order in which their paths are tried."""
 
@@ -54,7 +77,10 @@ _REQUESTS_BY_SHAPE = (
     bedrock.BY_SHAPE,
     anthropic.BY_SHAPE,
     anthropiccomplete.BY_SHAPE,
-    coarse.NATIVE,
+    gemini.BY_SHAPE,
+    cohere.BY_SHAPE,
+    ollama.BY_SHAPE,
+    tgi.BY_SHAPE,
     chat.DIALECT,
     completions.DIALECT,
     embeddings.DIALECT,
@@ -65,6 +91,7 @@ _ANSWERS_BY_SHAPE = (
     embeddings.DIALECT,
     anthropic.BY_SHAPE,
     bedrock.BY_SHAPE,
+    gemini.BY_SHAPE,
 )
 _EVENTS_LOOKED_AT = 5
 
@@ -97,11 +124,12 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     """
     if sketch.body.text is None:
         return Answered()
-    if sketch.stream is not None and (sketch.stream.events or not bare_text):
+    if sketch.stream is not None:
         values = [event.value for event in sketch.stream.events[:_EVENTS_LOOKED_AT]]
         candidates = (hint, *_ANSWERS_BY_SHAPE)
-        dialect = next((each for each in candidates if any(map(each.is_event, values))), coarse.UNKNOWN)
-        return dialect.read_events(sketch.stream)
+        dialect = next((each for each in candidates if any(map(each.is_event, values))), None)
+        if dialect is not None or not bare_text:
+            return (dialect or coarse.UNKNOWN).read_events(sketch.stream)
     if sketch.fields is None or (bare_text and "choices" not in sketch.fields):
         return _bare(sketch.body.text, hint)
     found = _read_fields(sketch, hint)
@@ -127,5 +155,6 @@ def _read_fields(sketch: Sketch, hint: Dialect) -> Answered:
 
 
 def _bare(text: str, hint: Dialect) -> Answered:
-    output = text if hint is completions.DIALECT else {"role": "assistant", "content": text}
-    return Answered(output=dump(output), response_length=len(text))
+    if hint.read_text is not None:
+        return hint.read_text(text)
+    return Answered(output=dump({"role": "assistant", "content": text}), response_length=len(text))

@@ -114,10 +114,13 @@ def _read_events(stream: EventStream) -> Answered:
     return found
 
 
+# Vertex carries the bodies of Mistral and others as they are; Anthropic's have a reader of their own.
+_PATHS = r"/chat/completions/?$|/publishers/(?!anthropic/)[^/]+/models/[^/:]+:(?:streamRawP|rawP)redict$"
+
 DIALECT = Dialect(
     name="chat",
     operation="chat",
-    paths=re.compile(r"/chat/completions/?$"),
+    paths=re.compile(_PATHS),
     distinctive=True,
     is_request=_is_request,
     is_response=has_choices,

@@ -1,17 +1,12 @@
-"""Dialects without a reader of their own yet: the whole body as input, the best-effort text as output.
-
-They are told apart by path, so that their calls are recognised, named and counted. A dialect that gets
-its own file leaves this one.
-"""
+"""Bodies that no dialect knows: the whole of it as input, the text found by the usual members as output."""
 
 from __future__ import annotations
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, value_of
-from kong_ai_tracing.payloads.chat import DIALECT as CHAT
+from kong_ai_tracing.jsontext import Fields, dump, object_text, value_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -25,48 +20,7 @@ from kong_ai_tracing.payloads.dialect import (
     word_of,
 )
 
-_QUESTIONS = frozenset(
-    (
-        "messages",
-        "contents",
-        "message",
-        "prompt",
-        "inputs",
-        "input",
-        "inputText",
-        "text",
-        "texts",
-        "query",
-        "instances",
-        "file",
-        "audio",
-    )
-)
-_ANSWERS = frozenset(
-    (
-        "content",
-        "candidates",
-        "generated_text",
-        "response",
-        "message",
-        "output",
-        "text",
-        "generations",
-        "completion",
-        "embedding",
-        "embeddings",
-        "results",
-        "data",
-        "predictions",
-        "outputText",
-        "outputs",
-        "done",
-        "token",
-        "delta",
-    )
-)
 _SECRETS = frozenset(("api_key", "apikey", "key", "authorization"))
-_NATIVE_MARKS = ("contents", "inputs", "chat_history")
 _END_MARKS = (
     "done",
     "finish_reason",
@@ -78,36 +32,16 @@ _END_MARKS = (
 )
 
 
-def _is_request(fields: Fields) -> bool:
-    return not _QUESTIONS.isdisjoint(fields)
-
-
-def _is_native_request(fields: Fields) -> bool:
-    return any(mark in fields for mark in _NATIVE_MARKS)
-
-
-def _is_response(fields: Fields) -> bool:
-    return not _ANSWERS.isdisjoint(fields)
-
-
-def _is_event(event: dict[str, Any]) -> bool:
-    return not _ANSWERS.isdisjoint(event) or "type" in event
-
-
 def _never(_: Any) -> bool:
     return False
 
 
 def _read_request(fields: Fields) -> Asked:
-    if "messages" in fields and CHAT.is_request(fields) and not _is_native_request(fields):
-        return CHAT.read_request(fields)
-    messages = fields.get("messages") or fields.get("contents")
     return Asked(
         input=object_text({name: raw_text(raw) for name, raw in fields.items() if name not in _SECRETS}),
         model=word_of(fields.get("model")),
         parameters=parameters_of(fields),
         streamed=is_streamed(fields),
-        message_count=None if messages is None else len(items_of(messages)),
     )
 
 
@@ -209,37 +143,6 @@ def _ends(value: dict[str, Any]) -> bool:
     return any(place.get(mark) for place in places if isinstance(place, dict) for mark in _END_MARKS)
 
 
-def _dialect(
-    name: str,
-    operation: str,
-    paths: str,
-    provider: str | None,
-    *,
-    distinctive: bool = False,
-    kind: Literal["generation", "embedding"] = "generation",
-    by_shape: bool = False,
-) -> Dialect:
-    return Dialect(
-        name=name,
-        operation=operation,
-        type=kind,
-        provider=provider,
-        paths=re.compile(paths),
-        distinctive=distinctive,
-        is_request=_is_native_request if by_shape else _is_request,
-        is_response=_is_response,
-        is_event=_is_event,
-        read_request=_read_request,
-        read_response=_read_response,
-        read_events=_read_events,
-    )
-
-
-_GOOGLE = r"/models/[^/:]+:"
-
-NATIVE = _dialect("native", "chat", r"$^", None, by_shape=True)
-"""A body that is clearly no OpenAI one, on a path that says nothing."""
-
 UNKNOWN = Dialect(
     name="unknown",
     operation="call",
@@ -252,27 +155,3 @@ UNKNOWN = Dialect(
     read_events=_read_events,
 )
 """The last resort for a body that Kong says belongs to an AI call."""
-
-DIALECTS = (
-    _dialect("gemini", "chat", _GOOGLE + r"(?:stream)?[gG]enerateContent$", None, distinctive=True),
-    _dialect(
-        "gemini",
-        "embedding",
-        _GOOGLE + r"(?:e|batchE)mbedContents?$",
-        None,
-        distinctive=True,
-        kind="embedding",
-    ),
-    _dialect("vertex", "predict", _GOOGLE + r"(?:predict|rawPredict|streamRawPredict)$", None),
-    _dialect("ollama", "chat", r"/api/chat/?$", "ollama"),
-    _dialect("ollama", "generate", r"/api/generate/?$", "ollama"),
-    _dialect("ollama", "embedding", r"/api/(?:embed|embeddings)/?$", "ollama", kind="embedding"),
-    _dialect("cohere", "chat", r"/v[12]/chat/?$", "cohere"),
-    _dialect("cohere", "embedding", r"/v[12]/embed/?$", "cohere", kind="embedding"),
-    _dialect("cohere", "rerank", r"/v[12]/rerank/?$", "cohere"),
-    _dialect("openai-images", "image", r"/images/(?:generations|edits|variations)/?$", None),
-    _dialect("openai-audio", "transcription", r"/audio/(?:transcriptions|translations)/?$", None),
-    _dialect("openai-speech", "speech", r"/audio/speech/?$", None),
-    _dialect("openai-moderations", "moderation", r"/moderations/?$", None),
-    _dialect("generate", "generate", r"/generate(?:_stream)?/?$", None),
-)

@@ -64,6 +64,11 @@ def _with_texts(found: Answered, texts: list[Any]) -> Answered:
     return found
 
 
+def read_text(text: str) -> Answered:
+    """An answer that is no JSON: the text itself."""
+    return Answered(output=dump(text), response_length=len(text))
+
+
 DIALECT = Dialect(
     name="completions",
     operation="completion",
@@ -74,4 +79,5 @@ DIALECT = Dialect(
     read_request=_read_request,
     read_response=_read_response,
     read_events=_read_events,
+    read_text=read_text,
 )

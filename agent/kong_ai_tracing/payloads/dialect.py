@@ -71,6 +71,8 @@ class Dialect(Struct, frozen=True, kw_only=True):
     read_request: Callable[[Fields], Asked]
     read_response: Callable[[Fields], Answered]
     read_events: Callable[[EventStream], Answered]
+    read_text: Callable[[str], Answered] | None = None
+    """What an answer that is no JSON says; where nothing is given, it is what the assistant said."""
 
 
 PARAMETERS = frozenset(
@@ -194,7 +196,7 @@ def count_of(raw: Raw | None) -> int | None:
 def failure_of(fields: Fields) -> Failure | None:
     """The error in an answer: OpenAI's `error` object or string, Kong's and others' bare `message`."""
     if "error" in fields:
-        return failure_in(value_of(fields["error"]))
+        return failure_in(value_of(fields["error"]), word_of(fields.get("error_type")))
     if "message" in fields and not fields.keys() - _ERROR_MEMBERS and (message := word_of(fields["message"])):
         return Failure(message)
     return None
@@ -203,12 +205,13 @@ def failure_of(fields: Fields) -> Failure | None:
 _ERROR_MEMBERS = frozenset(("message", "request_id", "code", "type", "param", "object", "status"))
 
 
-def failure_in(error: Any) -> Failure | None:
-    """The error in an `error` member."""
+def failure_in(error: Any, kind: str | None = None) -> Failure | None:
+    """The error in an `error` member. `kind` is its type where that stands beside a bare message."""
     if isinstance(error, str) and error.strip():
-        return Failure(error.strip())
+        return Failure(error.strip(), kind)
     if isinstance(error, dict) and error:
         message, kind, code = (_word(error.get(name)) for name in ("message", "type", "code"))
+        kind = kind or _word(error.get("status"))  # Google's word for it
         return Failure(message or kind or code or "error without a message", kind, code)
     return None
 

@@ -8,8 +8,9 @@ import re
 from msgspec import Raw
 
 from kong_ai_tracing.bodies import Body
-from kong_ai_tracing.eventstreams import Event, EventStream, events_of, is_event_stream, lines_of
-from kong_ai_tracing.jsontext import Fields, completed, dump, fields_of, value_of
+from kong_ai_tracing.eventstreams import EventStream, events_of, events_of_list, is_event_stream, lines_of
+from kong_ai_tracing.jsontext import Fields, completed, dump, fields_of
+from kong_ai_tracing.payloads.forms import form_fields, is_form
 
 _LATE_MEMBER = re.compile(r'"(usage|model)"\s*:\s*')
 _DECODER = json.JSONDecoder()
@@ -40,22 +41,15 @@ class Sketch:
 
     def _look_closer(self, text: str, tail: str | None) -> None:
         if text.startswith("["):
-            self.stream = _events_of_list(text)
+            self.stream = events_of_list(text, tail)
+        elif is_form(text):
+            self.fields = form_fields(text)
         elif text.startswith("{"):
             if fields_of(text.partition("\n")[0]) is not None:
                 self.stream = lines_of(text, tail)
             elif closed := completed(text):
                 self.cut = True
                 self.fields = (fields_of(closed) or {}) | _members_of_end(tail or "")
-
-
-def _events_of_list(text: str) -> EventStream | None:
-    """A list of objects: some servers stream one, and one answers with one."""
-    values = value_of(text)
-    if not isinstance(values, list):
-        return None
-    events = [Event(None, value) for value in values if isinstance(value, dict)]
-    return EventStream(events, done=True) if events else None
 
 
 def _members_of_end(tail: str) -> Fields:

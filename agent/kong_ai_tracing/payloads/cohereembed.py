@@ -1,0 +1,89 @@
+"""Cohere's embeddings of texts and pictures. The vectors stay here, only their count and length go out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from msgspec import Raw
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, fields_of, items_of, string_of
+from kong_ai_tracing.payloads.cohereanswer import usage_of
+from kong_ai_tracing.payloads.conversation import settings_of, text_or_none, values_of, vectors_output
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    failure_of,
+    parameters_of,
+    prompt_text_length,
+    raw_text,
+    word_of,
+)
+
+_INPUTS = ("texts", "inputs", "images")
+_OWN_SETTINGS = ("input_type", "embedding_types", "truncate", "output_dimension", "max_tokens")
+_ANSWER_MEMBERS = ("id", "meta", "model")
+
+
+def _is_request(fields: Fields) -> bool:
+    return any(name in fields for name in _INPUTS)
+
+
+def _is_response(fields: Fields) -> bool:
+    return "embeddings" in fields
+
+
+def _read_request(fields: Fields) -> Asked:
+    given = next((fields[name] for name in _INPUTS if name in fields), None)
+    return Asked(
+        input=None if given is None else raw_text(given),
+        model=word_of(fields.get("model")),
+        parameters=settings_of(parameters_of(fields) | values_of(fields, _OWN_SETTINGS)),
+        prompt_length=prompt_text_length(given),
+    )
+
+
+def _read_response(fields: Fields) -> Answered:
+    value = values_of(fields, _ANSWER_MEMBERS)
+    vectors = _vectors(fields.get("embeddings"))
+    return Answered(
+        output=vectors_output(len(vectors), len(items_of(vectors[0])) or None if vectors else None),
+        model=text_or_none(value.get("model")),
+        usage=usage_of(value.get("meta")),
+        response_id=text_or_none(value.get("id")),
+        failure=failure_of(fields),
+    )
+
+
+def _vectors(embeddings: Raw | None) -> list[Raw]:
+    """The vectors of the first type that was asked for, numbers rather than base64."""
+    by_type = None if embeddings is None else fields_of(embeddings)
+    if by_type is None:
+        return items_of(embeddings)
+    vectors = [found for raw in by_type.values() if (found := items_of(raw))]
+    return next((each for each in vectors if string_of(each[0]) is None), vectors[0] if vectors else [])
+
+
+def _never(_: dict[str, Any]) -> bool:
+    return False
+
+
+def _read_events(stream: EventStream) -> Answered:
+    return Answered(partial=not stream.done)
+
+
+DIALECT = Dialect(
+    name="cohere",
+    operation="embedding",
+    type="embedding",
+    provider="cohere",
+    paths=re.compile(r"/v[12]/embed/?$"),
+    is_request=_is_request,
+    is_response=_is_response,
+    is_event=_never,
+    read_request=_read_request,
+    read_response=_read_response,
+    read_events=_read_events,
+)

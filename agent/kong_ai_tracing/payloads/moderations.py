@@ -1,0 +1,70 @@
+"""OpenAI's moderations, and Mistral's: texts in, judgements out."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from kong_ai_tracing.eventstreams import EventStream
+from kong_ai_tracing.jsontext import Fields, string_of, value_of
+from kong_ai_tracing.payloads.conversation import table_of
+from kong_ai_tracing.payloads.dialect import (
+    Answered,
+    Asked,
+    Dialect,
+    failure_of,
+    raw_text,
+    text_length,
+    word_of,
+)
+
+
+def _is_request(fields: Fields) -> bool:
+    return "input" in fields
+
+
+def _is_response(fields: Fields) -> bool:
+    results = fields.get("results")
+    return results is not None and b'"categories"' in bytes(results)
+
+
+def _read_request(fields: Fields) -> Asked:
+    given = fields.get("input")
+    return Asked(
+        input=None if given is None else raw_text(given),
+        model=word_of(fields.get("model")),
+        prompt_length=text_length(value_of(given)),
+    )
+
+
+def _read_response(fields: Fields) -> Answered:
+    """The judgements as they are: they have no text, and their scores are what one looks for."""
+    results = fields.get("results")
+    return Answered(
+        output=None if results is None else raw_text(results),
+        model=word_of(fields.get("model")),
+        usage=table_of(value_of(fields.get("usage"))),
+        response_id=string_of(fields.get("id")),
+        failure=failure_of(fields),
+    )
+
+
+def _never(_: dict[str, Any]) -> bool:
+    return False
+
+
+def _read_events(stream: EventStream) -> Answered:
+    return Answered(partial=not stream.done)
+
+
+DIALECT = Dialect(
+    name="openai-moderations",
+    operation="moderation",
+    paths=re.compile(r"/moderations/?$"),
+    is_request=_is_request,
+    is_response=_is_response,
+    is_event=_never,
+    read_request=_read_request,
+    read_response=_read_response,
+    read_events=_read_events,
+)
