@@ -128,7 +128,7 @@ def _parameters(fields: Fields, tool_config: dict[str, Any]) -> dict[str, Any]:
 
 
 def _is_response(fields: Fields) -> bool:
-    return "stopReason" in fields or _is_certain_response(fields) or "Message" in fields
+    return "stopReason" in fields or _is_certain_response(fields) or failure_named(fields) is not None
 
 
 def _is_certain_response(fields: Fields) -> bool:
@@ -138,17 +138,15 @@ def _is_certain_response(fields: Fields) -> bool:
 
 def _read_response(fields: Fields) -> Answered:
     found = _answered({name: value_of(raw) for name, raw in fields.items()})
-    found.failure = failure_of(fields) or _failure(fields)
+    found.failure = failure_of(fields) or failure_named(fields)
     return found
 
 
-def _failure(fields: Fields) -> Failure | None:
-    """Amazon's gateways write `Message`, and some name the error as `__type`."""
-    message = word_of(fields.get("message")) or word_of(fields.get("Message"))
-    if message is None or "output" in fields:
-        return None
+def failure_named(fields: Fields) -> Failure | None:
+    """The error in an answer of Amazon's gateways: they write `Message`, or name it as `__type`."""
     kind = word_of(fields.get("__type"))
-    return Failure(message, kind.rpartition("#")[2] if kind else None)
+    message = word_of(fields.get("Message")) or (word_of(fields.get("message")) if kind else None)
+    return Failure(message, kind.rpartition("#")[2] if kind else None) if message else None
 
 
 def _answered(answer: dict[str, Any]) -> Answered:

@@ -90,38 +90,25 @@ def _streamed(read: Callable[[Fields], Asked]) -> Callable[[Fields], Asked]:
 
 
 def _is_response(fields: Fields) -> bool:
-    return any(each.is_response(fields) for each in _ANSWERS) or not _GIVEN.isdisjoint(fields)
+    if any(each.is_response(fields) for each in _ANSWERS) or not _GIVEN.isdisjoint(fields):
+        return True
+    return bedrock.failure_named(fields) is not None
 
 
 _GIVEN = frozenset(
-    (
-        "results",
-        "outputText",
-        "generation",
-        "outputs",
-        "generations",
-        "text",
-        "images",
-        "Message",
-        "artifacts",
-    )
+    ("results", "outputText", "generation", "outputs", "generations", "text", "images", "artifacts")
 )
 
 
 def _read_response(fields: Fields) -> Answered:
+    if failure := failure_of(fields) or bedrock.failure_named(fields):
+        return Answered(failure=failure)
     reader = next((each for each in _ANSWERS if each.is_response(fields)), None)
     if reader is not None:
-        found = reader.read_response(fields)
-        # Mistral's models on Bedrock have OpenAI's form, but Anthropic's word for why they stopped.
-        found.finish_reason = found.finish_reason or _stop_reason(value_of(fields.get("choices")))
-        return found
-    value = {name: value_of(raw) for name, raw in fields.items()}
-    found = _joined([_Piece(value)])
-    if found.output is None:
-        found = coarse.UNKNOWN.read_response(fields)
+        return reader.read_response(fields)
+    found = _joined([_Piece({name: value_of(raw) for name, raw in fields.items()})])
     found.partial = False
-    found.failure = failure_of(fields) or failure_in(value.get("Message"))
-    return found
+    return coarse.UNKNOWN.read_response(fields) if found.output is None else found
 
 
 class _Piece:

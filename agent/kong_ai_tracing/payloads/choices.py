@@ -35,7 +35,8 @@ def answered(fields: Fields, choices: list[Fields]) -> Answered:
     usage = value_of(fields.get("usage"))
     finish_reason = None
     for choice in choices:
-        if finish_reason := word_of(choice.get("finish_reason")):
+        # Mistral's models on Bedrock have another word for it.
+        if finish_reason := word_of(choice.get("finish_reason")) or word_of(choice.get("stop_reason")):
             break
     return Answered(
         model=word_of(fields.get("model")),
