@@ -93,8 +93,8 @@ class Rig:
     def start(self) -> None:
         self.running = asyncio.create_task(self.delivery.run())
 
-    async def submit(self, *parts: bytes, **progress: Any) -> None:
-        body = Body(len(parts), b",".join(parts)) if parts else None
+    async def submit(self, *parts: bytes, follows: int = 0, **progress: Any) -> None:
+        body = Body(len(parts), b",".join(parts), follows=follows) if parts else None
         offset = self.number * 100
         step = Progress(records={1: RECORD}, positions={1: Position(1, offset, MARKER)}, **progress)
         batch = Batch(self.number, body, step)
@@ -335,6 +335,52 @@ async def test_a_call_that_waits_is_written_whole_before_its_file_goes(rig: Rig)
     await rig.delivery.secure([RECORD.file_id])
     await rig.submit()
     await until(lambda: rig.store.restore().held[0].call == waiting)
+
+
+async def test_a_call_that_was_just_read_is_written_whole_when_its_file_goes(rig: Rig) -> None:
+    """There may be no later commit before a crash: the one that lets the file go must hold the call."""
+    waiting = held_call("a")
+    await rig.submit(held={waiting.id: waiting}, retired=[RECORD.file_id])
+    await rig.delivery.secure([RECORD.file_id])
+    rig.start()
+    await until(lambda: rig.store.restore().held != [])
+    assert rig.store.restore().held[0].call == waiting
+
+
+async def test_a_newer_version_of_a_span_waits_for_the_older_one(rig: Rig) -> None:
+    """The version that arrives last is kept, so the others may overtake, but not this one."""
+    rig.sink.gate.clear()
+    rig.sink.stalled = b"root"
+    rig.start()
+    await rig.submit(b"root")
+    await rig.submit(b"root again", follows=1)
+    await rig.submit(b"other")
+    await until(lambda: rig.sink.spans == [b"other"])
+    rig.sink.gate.set()
+    await rig.delivery.drained()
+    assert rig.sink.spans == [b"other", b"root", b"root again"]
+
+
+async def test_the_order_of_versions_outlives_a_restart(tmp_path: Path) -> None:
+    """A body in the outbox knows what it must follow."""
+    before = Rig(tmp_path)
+    before.sink.answer = lambda parts: TryLater("503", 1_000)
+    before.start()
+    await before.submit(b"root")
+    await before.submit(b"root again", follows=1)
+    await before.stop()
+    before.store.close()
+    after = Rig(tmp_path)
+    after.sink.gate.clear()
+    after.sink.stalled = b"root"
+    after.start()
+    await after.submit(b"other")
+    await until(lambda: after.sink.spans == [b"other"])
+    after.sink.gate.set()
+    await after.delivery.drained()
+    assert after.sink.spans == [b"other", b"root", b"root again"]
+    await after.stop()
+    after.store.close()
 
 
 async def test_a_stop_writes_waiting_calls_whole(rig: Rig) -> None:

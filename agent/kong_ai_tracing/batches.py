@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isal import igzip
 from msgspec import Struct
+from msgspec.structs import replace
 
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.spans import Span
 
 _GZIP_LEVEL = 1
+_MAX_ROOTS = 20_000
+"""As many as the grouping remembers."""
 
 
 class WireForm(Protocol):
@@ -29,14 +33,19 @@ class Body(Struct, frozen=True):
     spans: int
     data: bytes
     packed: bool = False
+    follows: int = 0
+    """It must arrive after all batches up to this number: it holds a newer version of one of their spans."""
 
     def pack(self) -> Body:
-        return self if self.packed else Body(self.spans, igzip.compress(self.data, _GZIP_LEVEL), packed=True)
+        return (
+            self if self.packed else replace(self, data=igzip.compress(self.data, _GZIP_LEVEL), packed=True)
+        )
 
     def unpack(self) -> Body:
         if not self.packed:
             return self
-        return Body(self.spans, igzip.decompress(self.data))  # type: ignore[no-untyped-call]
+        data = igzip.decompress(self.data)  # type: ignore[no-untyped-call]
+        return replace(self, data=data, packed=False)
 
 
 class Batch(Struct):
@@ -66,11 +75,23 @@ class Batcher:
         self._clock = clock
         self._parts: list[bytes] = []
         self._bytes = 0
+        self._follows = 0
+        self._sent_in: OrderedDict[str, int] = OrderedDict()
+        """The number of the batch with the newest version, by the id of each root that may be sent again."""
         self._opened_at = clock()
+
+    def sent_before(self, root_id: str) -> None:
+        """A root of an earlier run: it may rest in any batch that run left behind."""
+        self._note_root(root_id, self._number - 1)
 
     def add(self, span: Span) -> None:
         if not self._parts:
             self._opened_at = self._clock()
+        if span.observation.origin is None:
+            earlier = self._sent_in.get(span.id, self._number)
+            if earlier < self._number:
+                self._follows = max(self._follows, earlier)
+            self._note_root(span.id, self._number)
         part = self._form.encode(span)
         self._parts.append(part)
         self._bytes += len(part)
@@ -88,9 +109,17 @@ class Batcher:
 
     def close(self, progress: Progress) -> Batch:
         """The batch so far, with the progress that its end will settle; the next one is begun."""
-        body = Body(len(self._parts), self._form.join(self._parts)) if self._parts else None
+        body = None
+        if self._parts:
+            body = Body(len(self._parts), self._form.join(self._parts), follows=self._follows)
         batch = Batch(self._number, body, progress)
         self._number += 1
         self._parts = []
-        self._bytes = 0
+        self._bytes = self._follows = 0
         return batch
+
+    def _note_root(self, root_id: str, number: int) -> None:
+        self._sent_in[root_id] = number
+        self._sent_in.move_to_end(root_id)
+        if len(self._sent_in) > _MAX_ROOTS:
+            self._sent_in.popitem(last=False)

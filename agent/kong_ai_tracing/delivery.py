@@ -61,6 +61,11 @@ class _Live(Struct):
     sending: bool = False
     spill: bool = False
 
+    @property
+    def follows(self) -> int:
+        assert self.batch.body is not None, "only bodies are kept"
+        return self.batch.body.follows
+
 
 class Delivery:
     """Sends batches, spills those that wait too long, drains the outbox, commits progress in order."""
@@ -84,6 +89,8 @@ class Delivery:
         self._live_bytes = 0
         self._outbox: OrderedDict[int, bool] = OrderedDict.fromkeys(restored.outbox, False)
         """Spilled batches, oldest first; True while one is being sent."""
+        self._follows = dict(restored.follows)
+        """Of the spilled batches: which must arrive after all up to another number."""
         self._no_room = False
         self._acknowledged: dict[int, Progress] = {}
         self._next = restored.outbox[-1] + 1 if restored.outbox else 1
@@ -139,10 +146,10 @@ class Delivery:
 
     async def secure(self, file_ids: Collection[int]) -> None:
         """Source files are about to vanish: nothing may depend on them any longer."""
-        self._ledger.keep_whole(file_ids)
         async with self._moved:
             self._spill_older_than(0.0)
             self._settle()
+            self._ledger.keep_whole(file_ids)
             self._moved.notify_all()
         self._ledger.hurry()
 
@@ -174,9 +181,9 @@ class Delivery:
 
     async def finish(self) -> None:
         """After `run` was cancelled: everything that is still open goes to disk, in one commit."""
-        self._ledger.keep_whole()
         self._spill_older_than(float("-inf"))
         self._settle()
+        self._ledger.keep_whole()
         self._note_health(force=True)
         await self._ledger.write()
 
@@ -221,13 +228,23 @@ class Delivery:
     def _next_live(self) -> _Live | None:
         if self._closing:
             return None
-        return next((live for live in self._live.values() if not live.sending), None)
+        candidates = (live for live in self._live.values() if not live.sending)
+        return next((live for live in candidates if self._may_go(live.follows)), None)
 
     def _next_spilled(self) -> int | None:
         if self._closing:
             return None
         candidates = (number for number, sending in self._outbox.items() if not sending)
-        return next((number for number in candidates if self._ledger.is_written(number)), None)
+        return next(
+            (n for n in candidates if self._ledger.is_written(n) and self._may_go(self._follows.get(n, 0))),
+            None,
+        )
+
+    def _may_go(self, follows: int) -> bool:
+        """Have all ended that must arrive before? Of a span, the version that arrives last is kept."""
+        return not follows or not any(
+            next(iter(numbers), follows + 1) <= follows for numbers in (self._live, self._outbox)
+        )
 
     async def _send(self, body: Body) -> tuple[Outcome, list[Refusal]]:
         """Send a body; when it is refused, halve it until the guilty spans stand alone."""
@@ -270,6 +287,7 @@ class Delivery:
                 self._acknowledged[number] = live.batch.progress
             else:
                 del self._outbox[number]
+                self._follows.pop(number, None)
                 self._ledger.delivered(number)
             self._settle()
             self._ledger.refused(refusals)
@@ -348,6 +366,8 @@ class Delivery:
             return False
         self._ledger.spill(live.batch.number, body)
         self._outbox[live.batch.number] = live.sending
+        if body.follows:
+            self._follows[live.batch.number] = body.follows
         return True
 
     # -- health, for `status`

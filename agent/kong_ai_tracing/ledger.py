@@ -27,7 +27,7 @@ _LONG_AGO = float("-inf")
 
 
 class _Waiting(Struct):
-    """A held call as the last commit knows it."""
+    """A held call, and whether the store has it whole."""
 
     call: AICall
     since: float
@@ -73,6 +73,11 @@ class Ledger:
 
     def settle(self, progress: Progress) -> None:
         """A step forward; steps must come in the order in which they were read."""
+        now = self._clock()
+        for call_id in progress.released:
+            self._held.pop(call_id, None)
+        for call_id, call in progress.held.items():
+            self._held[call_id] = _Waiting(call, now, whole=False)
         self._next.progress.merge(progress)
         self._due.set()
 
@@ -149,7 +154,7 @@ class Ledger:
         self._writing, self._next = self._next, Commit()
         self._due.clear()
         commit = self._writing
-        self._follow_held(commit)
+        self._write_whole(commit)
         try:
             await self._on_store(lambda: self._store.commit(commit))
         except sqlite3.OperationalError as error:
@@ -171,13 +176,9 @@ class Ledger:
             self._moved.notify_all()
         return not self.failed
 
-    def _follow_held(self, commit: Commit) -> None:
-        """Keep the book of waiting calls, and add those that must be written whole."""
+    def _write_whole(self, commit: Commit) -> None:
+        """Add the waiting calls that must be written whole from now on."""
         now = self._clock()
-        for call_id in commit.progress.released:
-            self._held.pop(call_id, None)
-        for call_id, call in commit.progress.held.items():
-            self._held[call_id] = _Waiting(call, now, whole=False)
         for call_id, waiting in self._held.items():
             if not waiting.whole and now - waiting.since >= self._whole_after_seconds:
                 waiting.whole = True

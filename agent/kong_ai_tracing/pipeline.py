@@ -11,8 +11,8 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, Protocol, TypeVar
 
 from msgspec import Struct
 
@@ -28,6 +28,8 @@ from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Emission, Grouping
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
@@ -94,13 +96,16 @@ class Pipeline:
         self._log_now_ms = 0
         self._idle_since: float | None = None
         self._scan_due_at = clock()
-        self._stopping = False
+        self._stopped = asyncio.Event()
         self.finished = False
         """True when `run_to_end` has given everything there was to the delivery."""
 
     async def restore(self, restored: Restored, reread: Rereader) -> None:
         """Take up the calls that waited for company when an earlier run ended."""
         self._grouping.restore(restored.remembered)
+        for trace in restored.remembered:
+            if trace.root is not None:
+                self._batcher.sent_before(trace.root_id)
         for held in restored.held:
             call = held.call or await self._read_again(held.call_id, held.origin, reread)
             if call is None:
@@ -117,7 +122,7 @@ class Pipeline:
     async def run_live(self) -> None:
         """Follow the source until `stop`."""
         await self._begin()
-        while not self._stopping:
+        while not self.stopping:
             if not await self._step():
                 await self._rest()
         await self._close_batch()
@@ -125,21 +130,21 @@ class Pipeline:
     async def run_to_end(self) -> None:
         """Read what there is now, give everything to the delivery, and return."""
         await self._begin()
-        while not self._stopping and await self._step():
+        while not self.stopping and await self._step():
             pass
         self._take_scan(await self._source.scan())  # what was noticed since the last one
-        if not self._stopping:
+        if not self.stopping:
             self._emit(self._grouping.flush(self._log_now_ms))
         await self._close_batch()
-        self.finished = not self._stopping
+        self.finished = not self.stopping
 
     @property
     def stopping(self) -> bool:
-        return self._stopping
+        return self._stopped.is_set()
 
     def stop(self) -> None:
         """End `run_live` or `run_to_end` at the next line."""
-        self._stopping = True
+        self._stopped.set()
 
     async def _begin(self) -> None:
         """Write down which files there are before the first line is read.
@@ -149,7 +154,7 @@ class Pipeline:
         """
         await self._scan()
         await self._close_batch()
-        await self._delivery.written()
+        await self._until_stopped(self._delivery.written())
 
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
@@ -158,29 +163,43 @@ class Pipeline:
         chunk = await self._source.read()
         if chunk is None:
             return False
+        self._pass_time()
         self._idle_since = None
         for item in chunk.items:
             self._carry(item)
             if self._batcher.full:
                 await self._close_batch()
-                if self._stopping:
+                if self.stopping:
                     break
         return True
 
     async def _rest(self) -> None:
         """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
-        now = self._clock()
-        if self._idle_since is not None:
-            self._log_now_ms += int((now - self._idle_since) * 1000)
-        self._idle_since = now
+        self._pass_time()
+        self._idle_since = self._clock()
         self._emit(self._grouping.due(self._log_now_ms))
         due_in_seconds = self._batcher.due_in_seconds
         if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
             await self._close_batch()
-        if await self._wake.wait(self._rhythm.poll_interval_seconds):
+        if await self._until_stopped(self._wake.wait(self._rhythm.poll_interval_seconds)):
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
+
+    def _pass_time(self) -> None:
+        """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
+        if self._idle_since is not None:
+            self._log_now_ms += int((self._clock() - self._idle_since) * 1000)
+
+    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
+        """What the work gives; None when `stop` came first."""
+        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
+        try:
+            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+            return task.result() if task.done() else None
+        finally:
+            for each in (task, stop):
+                each.cancel()
 
     # -- lines → calls → spans
 
@@ -210,13 +229,14 @@ class Pipeline:
     def _group(self, calls: list[AICall]) -> None:
         self._progress.counts["calls"] += len(calls)
         self._advance_log_time(calls[0])
+        # First, so that a group whose time is over is not joined by the call that shows it.
+        self._emit(self._grouping.due(self._log_now_ms))
         emissions = self._grouping.add(calls, self._log_now_ms)
         if emissions:
             self._emit(emissions)
         else:
             for call in calls:
                 self._progress.held[call.id] = call
-            self._emit(self._grouping.due(self._log_now_ms))
 
     def _emit(self, emissions: Iterable[Emission]) -> None:
         progress = self._progress
@@ -257,18 +277,23 @@ class Pipeline:
             end = item.origin.offset + item.origin.length
             progress.positions[file_id] = Position(file_id, end, marker_of(item.tail))
         self._last_items = {}
-        submission = asyncio.ensure_future(self._delivery.submit(self._batcher.close(progress)))
+        batch = self._batcher.close(progress)
+        submission = asyncio.ensure_future(self._delivery.submit(batch))
         try:
-            while not submission.done() and not self._stopping:
+            while True:
+                # Looked at once even after `stop`: what was read goes along if there is room for it.
+                await self._until_stopped(self._shortly(submission))
+                if submission.done() or self.stopping:
+                    break
                 # While the delivery has no room, rotated files are still found and held open.
-                await asyncio.wait({submission}, timeout=self._rhythm.scan_interval_seconds)
-                if not submission.done():
-                    self._take_scan(await self._source.scan())
+                self._take_scan(await self._source.scan())
         finally:
-            if not submission.done():
-                submission.cancel()
+            submission.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await submission
+
+    async def _shortly(self, work: asyncio.Future[None]) -> None:
+        await asyncio.wait({work}, timeout=self._rhythm.scan_interval_seconds)
 
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds

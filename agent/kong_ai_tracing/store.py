@@ -44,6 +44,8 @@ class Restored(Struct, frozen=True):
     remembered: list[RememberedTrace]
     outbox: list[int]
     """Numbers of the undelivered batches, oldest first."""
+    follows: dict[int, int]
+    """Which of them must arrive after all up to another number."""
 
 
 class Refusal(Struct, frozen=True):
@@ -135,14 +137,15 @@ class Store:
                 for (blob,) in self._db.execute("SELECT trace FROM remembered ORDER BY last_seen_ms")
             ],
             outbox=[number for (number,) in self._db.execute("SELECT number FROM outbox ORDER BY number")],
+            follows=dict(self._db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
         )
 
     def body(self, number: int) -> Body:
         """One batch of the outbox."""
-        spans, packed = self._db.execute(
-            "SELECT spans, body FROM outbox WHERE number = ?", (number,)
+        spans, packed, follows = self._db.execute(
+            "SELECT spans, body, follows FROM outbox WHERE number = ?", (number,)
         ).fetchone()
-        return Body(spans, packed, packed=True)
+        return Body(spans, packed, packed=True, follows=follows)
 
     def outbox_bytes(self) -> int:
         (size,) = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM outbox").fetchone()
@@ -175,9 +178,9 @@ class Store:
             self._write_held(commit)
             self._write_remembered(commit.progress)
             db.executemany(
-                "INSERT INTO outbox VALUES (?, ?, ?, ?, ?)",
+                "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)",
                 [
-                    (number, now_ms, body.spans, len(body.data), body.data)
+                    (number, now_ms, body.spans, len(body.data), body.follows, body.data)
                     for number, body in commit.spilled.items()
                 ],
             )

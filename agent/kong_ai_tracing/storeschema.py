@@ -24,7 +24,7 @@ _MIGRATIONS = (
         WITHOUT ROWID;
     CREATE TABLE outbox (
         number INTEGER PRIMARY KEY, created_ms INTEGER NOT NULL, spans INTEGER NOT NULL,
-        bytes INTEGER NOT NULL, body BLOB NOT NULL
+        bytes INTEGER NOT NULL, follows INTEGER NOT NULL, body BLOB NOT NULL
     );
     CREATE TABLE refused (
         id INTEGER PRIMARY KEY, refused_ms INTEGER NOT NULL, spans INTEGER NOT NULL, reason TEXT NOT NULL,

@@ -1,0 +1,162 @@
+"""The whole way with its two ends in the hands of the test: what is read, and what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from inspect import signature
+from typing import Any
+
+import pytest
+
+from kong_ai_tracing.batches import Batch, Batcher
+from kong_ai_tracing.calls import CallSettings
+from kong_ai_tracing.files import Chunk, ScanResult
+from kong_ai_tracing.lines import Line
+from kong_ai_tracing.pipeline import Pipeline, Rhythm
+from kong_ai_tracing.privacy import Privacy, PrivacySettings
+from kong_ai_tracing.spans import Span
+from kong_ai_tracing.traces import Grouping
+from kong_writer import kong_line, observation_id
+
+OTHER_TRAFFIC = b'{"request":{"id":"1"},"response":{"status":200},"started_at":1}\n'
+FIRST, LATE = 10, 764
+"""Two lines of one trace; the second comes 15 s of log time later."""
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Source:
+    """Gives what the test puts in; None in between means that all is read."""
+
+    wants_scan = False
+
+    def __init__(self) -> None:
+        self.unread: deque[bytes | None] = deque()
+        self.offset = 0
+
+    async def scan(self) -> ScanResult:
+        return ScanResult([], [], [], [])
+
+    async def read(self) -> Chunk | None:
+        text = self.unread.popleft() if self.unread else None
+        if text is None:
+            return None
+        line = Line("/log", 1, self.offset, text.removesuffix(b"\n"))
+        self.offset += len(text)
+        return Chunk(1, [line])
+
+
+class Form:
+    def encode(self, span: Span) -> bytes:
+        return f"{span.id}<{span.parent_id}".encode()
+
+    def join(self, spans: Sequence[bytes]) -> bytes:
+        return b" ".join(spans)
+
+
+class Taker:
+    """A delivery that takes everything at once."""
+
+    def __init__(self) -> None:
+        self.batches: list[Batch] = []
+        self.disk = asyncio.Event()
+        self.disk.set()
+
+    async def submit(self, batch: Batch) -> None:
+        self.batches.append(batch)
+
+    async def written(self) -> None:
+        await self.disk.wait()
+
+    @property
+    def spans(self) -> dict[str, str]:
+        """Parent by span."""
+        parts = [part for batch in self.batches if batch.body for part in batch.body.data.decode().split()]
+        return dict(part.split("<") for part in parts)
+
+
+class Wake:
+    """Each wait lasts a second of the test's clock."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        self.clock.now += 1
+        await asyncio.sleep(0)
+        return False
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.source = Source()
+        self.taker = Taker()
+        batcher = Batcher(Form(), first_number=1, max_bytes=1 << 20, max_age_seconds=0.5, clock=self.clock)
+        parts: dict[str, Any] = {
+            "source": self.source,
+            "settings": CallSettings(),
+            "grouping": Grouping(),
+            "batcher": batcher,
+            "delivery": self.taker,
+            "rhythm": Rhythm(),
+            "wake": Wake(self.clock),
+            "clock": self.clock,
+        }
+        if "privacy" in signature(Pipeline).parameters:
+            parts["privacy"] = Privacy(PrivacySettings())
+        self.pipeline = Pipeline(**parts)
+
+    async def live(self, until: Any) -> None:
+        running = asyncio.create_task(self.pipeline.run_live())
+        async with asyncio.timeout(10):
+            while not until():  # noqa: ASYNC110 - every step of the pipeline may make it true
+                await asyncio.sleep(0)
+            self.pipeline.stop()
+            await running
+
+
+@pytest.fixture
+async def rig() -> Rig:
+    return Rig()
+
+
+async def test_a_waiting_call_leaves_although_other_traffic_goes_on(rig: Rig) -> None:
+    """A line every second must not stop the time for the call that waits for company."""
+    rig.source.unread += [kong_line(1, 0, shared=True), *[None, OTHER_TRAFFIC] * 30]
+    await rig.live(until=lambda: rig.taker.spans or not rig.source.unread)
+    assert observation_id(1, 0) in rig.taker.spans
+    assert rig.source.unread, "it left only when the other traffic was over"
+
+
+async def test_history_is_grouped_as_it_was_live(rig: Rig) -> None:
+    """A call that comes 15 s of log time after its trace is late, also when nothing stands between them."""
+    rig.source.unread += [kong_line(1, FIRST, shared=True), kong_line(1, LATE, shared=True)]
+    await rig.pipeline.run_to_end()
+    assert rig.taker.spans[observation_id(1, FIRST)] == "None"
+    assert rig.taker.spans[observation_id(1, LATE)] == observation_id(1, FIRST)
+
+
+async def test_a_stop_does_not_wait_for_a_disk_that_takes_nothing(rig: Rig) -> None:
+    """The first commit may wait for room or for a lock of another program."""  # covers PRC-03
+    rig.taker.disk.clear()
+    running = asyncio.create_task(rig.pipeline.run_live())
+    await asyncio.sleep(0.01)
+    rig.pipeline.stop()
+    async with asyncio.timeout(1):
+        await running
+
+
+async def test_what_was_read_before_a_stop_goes_along(rig: Rig) -> None:
+    """Its file may be gone at the next start."""
+    rig.source.unread += [kong_line(1, 0)]
+    await rig.live(until=lambda: not rig.source.unread)
+    assert list(rig.taker.spans) == [observation_id(1, 0)]
