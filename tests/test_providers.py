@@ -59,6 +59,8 @@ def test_a_path_that_others_use_too_needs_a_second_sign(path: str) -> None:
         {"service": {"host": "api.openai.com"}},
         {"service": {"host": "eu.openai.azure.com"}},
         {"service": {"host": "bedrock-runtime.us-east-1.amazonaws.com"}},
+        {"service": {"host": "vpce-1-a.bedrock-runtime.us-east-1.vpce.amazonaws.com"}},
+        {"service": {"host": "bedrock-mantle.us-east-1.api.aws"}},
         {"service": {"name": "vllm", "host": "10.0.0.1"}},
         {"service": {"name": "a", "host": "ollama.internal"}},
         {"service": {"host": "10.0.0.1", "port": 11434}},
@@ -173,6 +175,12 @@ def test_the_provider_is_named_by_the_surest_sign(changes: dict[str, Any], provi
         ("/openai/deployments/gpt4o-eu/chat/completions", "gpt4o-eu"),
         ("/v1beta/models/gemini-2.0-flash:generateContent", "gemini-2.0-flash"),
         ("/model/anthropic.claude-v2%3A1/converse", "anthropic.claude-v2:1"),
+        ("/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A%3Afoundation-model%2Fa.b-v1%3A0/converse", "a.b-v1:0"),
+        ("/model/arn:aws:bedrock:eu-west-1:1:inference-profile/eu.a.b-v1:0/invoke", "eu.a.b-v1:0"),
+        (
+            "/model/arn%3Aaws%3Abedrock%3Aeu-west-1%3A1%3Aprovisioned-model%2Fabc/invoke",
+            "arn:aws:bedrock:eu-west-1:1:provisioned-model/abc",
+        ),
     ],
 )
 def test_some_apis_name_the_model_in_the_path(path: str, model: str) -> None:

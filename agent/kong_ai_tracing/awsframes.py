@@ -12,6 +12,7 @@ import re
 import struct
 from base64 import b64decode
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -27,6 +28,8 @@ _LARGEST_FRAME = 25 << 20
 _LARGEST_HEADERS = 128 << 10
 _FIRST_HEADER = re.compile(rb"[\x00-\xff]{12}[\x05-\x20]:[a-z]")
 """Where a frame may begin: all names of headers that AWS itself sets begin with a colon."""
+
+_REPEATED_HEADERS = 256
 
 _STRING, _BYTES = 7, 6
 _VALUE_BYTES = {0: 0, 1: 0, 2: 1, 3: 2, 4: 4, 5: 8, 8: 8, 9: 16}
@@ -81,7 +84,8 @@ def _frame(data: bytes, position: int, length: int) -> Frame | None:
     ):
         return None
     payload_at = _PRELUDE.size + _PRELUDE.unpack_from(checked)[1]
-    headers = _headers(checked[_PRELUDE.size : payload_at])
+    head = checked[_PRELUDE.size : payload_at]
+    headers = _headers_again(head) if len(head) <= _REPEATED_HEADERS else _headers(head)
     return Frame(headers, checked[payload_at:-_CHECKSUM_BYTES])
 
 
@@ -91,6 +95,12 @@ def _next_frame(data: bytes, position: int) -> int:
             return match.start()
         position = match.start() + 1
     return len(data)
+
+
+@lru_cache(64)
+def _headers_again(data: bytes) -> dict[str, str]:
+    """The events of a stream have the same few headers again and again."""
+    return _headers(data)
 
 
 def _headers(data: bytes) -> dict[str, str]:

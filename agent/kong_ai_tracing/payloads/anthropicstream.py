@@ -39,12 +39,13 @@ class _Message:
 
     def add(self, event: dict[str, Any]) -> None:
         kind = event.get("type")
+        if kind == "content_block_delta":
+            self._add_delta(self._index(event), table(event.get("delta")))
+            return
         if kind == "message_start":
             self._start(table(event.get("message")))
         elif kind == "content_block_start":
             self._blocks[self._index(event)] = _Block(table(event.get("content_block")))
-        elif kind == "content_block_delta":
-            self._add_delta(self._index(event), table(event.get("delta")))
         elif kind == "message_delta":
             self._head |= _said(table(event.get("delta")))
             self._usage |= _said(table(event.get("usage")))
