@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_tracing.entries import first_text, integer, table
+from kong_ai_tracing.entries import first_text, integer, number, table
 
 ZERO_USAGE = {"input": 0, "output": 0, "total": 0}
 """Said of failed calls: without it Langfuse would count the tokens of the prompt itself and price them."""
@@ -97,6 +97,12 @@ def usage_in_headers(headers: dict[str, Any]) -> dict[str, int]:
     """What the headers of an answer say, in the same buckets."""
     counts = {name: first_text(headers[header]) for header, name in _HEADERS.items() if header in headers}
     return usage_buckets(counts)
+
+
+def reported_cost(usage: dict[str, Any]) -> float | None:
+    """The cost in dollars that OpenRouter and Perplexity put among their counts."""
+    cost = usage.get("cost")
+    return number(cost.get("total_cost") if isinstance(cost, dict) else cost)
 
 
 def prompt_and_completion(buckets: dict[str, int]) -> tuple[int, int]:

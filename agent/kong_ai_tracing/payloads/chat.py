@@ -11,7 +11,7 @@ from msgspec.json import Decoder
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, objects_of, value_of
-from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.choices import BESIDE, Fragments, answered, has_choices, is_chunk
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -74,7 +74,9 @@ def _read_response(fields: Fields) -> Answered:
     found = answered(fields, choices)
     messages = [message for choice in choices if (message := _message_of(choice)) is not None]
     if messages:
-        found.output = messages[0] if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
+        found.output = (
+            _with_sources(messages[0], fields) if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
+        )
         found.response_length = sum(map(_content_length, choices))
     return found
 
@@ -85,6 +87,18 @@ def _message_of(choice: Fields) -> bytes | None:
     if "text" in choice:
         return object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
     return None
+
+
+def _with_sources(message: bytes, fields: Fields) -> bytes:
+    """A message with what stands beside the choices; one that has such a member keeps its own."""
+    sources = [name for name in BESIDE if name in fields and b'"%b"' % name.encode() not in message]
+    if not sources or not message.endswith(b"}") or b":" not in message:
+        return message
+    return (
+        message[:-1]
+        + b"".join(b',"%b":%b' % (name.encode(), raw_text(fields[name])) for name in sources)
+        + b"}"
+    )
 
 
 def _with_role(message: bytes) -> bytes:
@@ -108,6 +122,8 @@ def _read_events(stream: EventStream) -> Answered:
     fragments = Fragments(stream)
     found = fragments.answered
     messages = [joined_message(pieces) for pieces in fragments.in_order()]
+    if len(messages) == 1:
+        messages = [fragments.beside(stream) | messages[0]]
     if messages:
         found.output = dump(messages[0] if len(messages) == 1 else messages)
         found.response_length = sum(text_length(message.get("content")) for message in messages)

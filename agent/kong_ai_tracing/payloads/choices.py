@@ -12,6 +12,9 @@ from kong_ai_tracing.payloads.dialect import Answered, failure_in, failure_of, w
 GAP = " […] "
 """Stands in a text where the middle of a stream was not captured."""
 
+BESIDE = ("citations", "search_results")
+"""Perplexity's sources, which belong to its message but stand beside the choices."""
+
 
 _CHOICE_MEMBER = re.compile(rb'"(?:message|text|delta)"')
 
@@ -71,7 +74,10 @@ class Fragments:
             found.model = model.strip() or None
         if found.response_id is None and isinstance(response_id := event.get("id"), str):
             found.response_id = response_id or None
-        if isinstance(usage := event.get("usage"), dict) and usage:
+        usage = event.get("usage")
+        if usage is None and isinstance(groqs := event.get("x_groq"), dict):
+            usage = groqs.get("usage")
+        if isinstance(usage, dict) and usage:
             found.usage = usage
         # vLLM sends the error itself instead of wrapping it.
         error = event if event.get("object") == "error" else event.get("error")
@@ -88,6 +94,11 @@ class Fragments:
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             self.answered.finish_reason = self.answered.finish_reason or reason
             self._ended = True
+
+    def beside(self, stream: EventStream) -> dict[str, Any]:
+        """What stands beside the choices, in the events that have it all."""
+        values = [event.value for event in (*stream.events[:1], *stream.events[-1:])]
+        return {name: value[name] for value in values for name in BESIDE if isinstance(value.get(name), list)}
 
     def in_order(self) -> list[list[dict[str, Any]]]:
         """The fragments of each choice, by index."""

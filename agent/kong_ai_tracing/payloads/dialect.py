@@ -202,7 +202,7 @@ def failure_of(fields: Fields) -> Failure | None:
     return None
 
 
-_ERROR_MEMBERS = frozenset(("message", "request_id", "code", "type", "param", "object", "status"))
+_ERROR_MEMBERS = frozenset(("message", "id", "request_id", "code", "type", "param", "object", "status"))
 
 
 def failure_in(error: Any, kind: str | None = None) -> Failure | None:

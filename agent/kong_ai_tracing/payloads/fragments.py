@@ -26,11 +26,35 @@ class _Message:
     def __init__(self) -> None:
         self._role = "assistant"
         self._texts: dict[str, list[str]] = {}
+        self._chunks: list[dict[str, Any]] = []
         self._others: dict[str, Any] = {}
         self._calls: dict[int, _ToolCall] = {}
 
     def add_text(self, name: str, text: str) -> None:
-        self._texts.setdefault(name, []).append(text)
+        if self._chunks and name == "content":
+            self._add_chunk({"type": "text", "text": text})
+        else:
+            self._texts.setdefault(name, []).append(text)
+
+    def _add_chunks(self, chunks: list[Any]) -> None:
+        """Mistral sends lists of chunks as soon as there is more than text in a content."""
+        text = "".join(self._texts.pop("content", []))
+        if text:
+            self._chunks.append({"type": "text", "text": text})
+        for chunk in chunks:
+            if isinstance(chunk, dict):
+                self._add_chunk(chunk)
+
+    def _add_chunk(self, chunk: dict[str, Any]) -> None:
+        """Pieces of one text, or of one thought, are one chunk."""
+        last = self._chunks[-1] if self._chunks else {}
+        kind = chunk.get("type")
+        if kind == last.get("type") == "text" and isinstance(last.get("text"), str):
+            last["text"] += chunk["text"] if isinstance(chunk.get("text"), str) else ""
+        elif kind == last.get("type") == "thinking":
+            last["thinking"] = _thought(last.get("thinking"), chunk.get("thinking"))
+        else:
+            self._chunks.append(dict(chunk))
 
     def add(self, delta: dict[str, Any]) -> None:
         for name, value in delta.items():
@@ -40,6 +64,8 @@ class _Message:
                 self._add_tool_calls(value)
             elif isinstance(value, str):
                 self.add_text(name, value)
+            elif name == "content" and isinstance(value, list):
+                self._add_chunks(value)
             elif value is not None:
                 _merge({name: value}, self._others)
 
@@ -61,6 +87,8 @@ class _Message:
         texts = {name: "".join(parts) for name, parts in self._texts.items()}
         calls = [call.joined() for _, call in sorted(self._calls.items())]
         content: Any = texts.pop("content", None)
+        if self._chunks:
+            content = self._chunks
         if content is None:
             content = self._others.pop("content", None)
         if content == "" and (calls or "function_call" in self._others):
@@ -104,7 +132,15 @@ class _ToolCall:
         return self._head
 
 
-_SENT_ONCE = frozenset(("id", "type", "name"))
+def _thought(begun: Any, more: Any) -> Any:
+    """A thought and its next piece: each a list of texts."""
+    pieces = [piece for part in (begun, more) if isinstance(part, list) for piece in part]
+    texts = [piece.get("text") if isinstance(piece, dict) else None for piece in pieces]
+    words = [text for text in texts if isinstance(text, str)]
+    return [{"type": "text", "text": "".join(words)}] if len(words) == len(texts) else pieces
+
+
+_SENT_ONCE = frozenset(("id", "type", "name", "format", "signature"))
 
 
 def _merge(fragment: dict[str, Any], known: dict[str, Any]) -> None:
@@ -114,8 +150,19 @@ def _merge(fragment: dict[str, Any], known: dict[str, Any]) -> None:
         if isinstance(value, dict) and isinstance(present, dict):
             _merge(value, present)
         elif isinstance(value, list) and isinstance(present, list):
-            present.extend(value)
+            _extend(present, value)
         elif isinstance(value, str) and isinstance(present, str):
             known[name] = present if name in _SENT_ONCE else present + value
         elif value is not None:
             known[name] = value
+
+
+def _extend(items: list[Any], more: list[Any]) -> None:
+    """Pieces with the index of an item are its continuation: OpenRouter's details of the reasoning."""
+    for piece in more:
+        index = piece.get("index") if isinstance(piece, dict) else None
+        known = [item for item in items if isinstance(item, dict) and item.get("index") == index]
+        if isinstance(piece, dict) and isinstance(index, int) and known:
+            _merge({name: value for name, value in piece.items() if name != "index"}, known[-1])
+        else:
+            items.append(piece)
