@@ -33,16 +33,12 @@ from kong_ai_tracing.providers import (
 )
 from kong_ai_tracing.sections import Place, Section, sections_of
 from kong_ai_tracing.timing import timing_of
-from kong_ai_tracing.usage import ZERO_USAGE, usage_buckets
+from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usage_in_headers
 
 __all__ = ["AICall", "CallSettings", "Context", "Level", "Observation", "calls_of"]
 
 _MAX_MODEL = 200
 _NOTHING_CAPTURED = Captured()
-_HEADER_USAGE = (
-    ("x-amzn-bedrock-input-token-count", "x-amzn-bedrock-output-token-count"),
-    ("x-prompt-tokens", "x-generated-tokens"),
-)
 _COST_HEADER = "x-litellm-response-cost"
 
 
@@ -276,30 +272,17 @@ def _usage(read: _Exchanged) -> tuple[dict[str, int], str | None]:
     found = usage_buckets(read.section.usage)
     if any(found.values()):
         return found, kongs_word
-    found = _usage_in_headers(read.exchange) if read.is_proxied else {}
+    found = usage_in_headers(read.exchange.response_headers) if read.is_proxied else {}
     return found, "provider" if found else None
 
 
-def _usage_in_headers(exchange: Exchange) -> dict[str, int]:
-    for prompt, completion in _HEADER_USAGE:
-        if prompt in exchange.response_headers:
-            headers = exchange.response_headers
-            return usage_buckets(
-                {
-                    "prompt_tokens": first_text(headers[prompt]),
-                    "completion_tokens": first_text(headers.get(completion)),
-                }
-            )
-    return {}
-
-
 def _cost(read: _Exchanged) -> dict[str, float]:
-    """Kong's cost where prices are configured, unless it comes from an estimate that we know better."""
+    """Kong's cost where prices are configured, unless it comes from an estimate; else the provider's."""
     if read.failed or read.cache_hit:
         return {}
-    if read.streamed and read.answer_captured and read.section.usage:
-        return {}
-    cost = number(read.section.usage.get("cost"))
-    if cost is None and read.is_proxied:
+    estimated = read.streamed and read.answer_captured and read.section.usage
+    cost = None if estimated else number(read.section.usage.get("cost"))
+    cost = cost or reported_cost(read.answered.usage)
+    if not cost and read.is_proxied:
         cost = number(first_text(read.exchange.response_headers.get(_COST_HEADER)))
     return {"total": cost} if cost is not None and cost > 0 else {}
