@@ -561,3 +561,26 @@ def test_a_captured_call_has_all_of_it() -> None:
     assert (found.provider, found.model, found.name) == ("anthropic", MODEL, "chat claude-sonnet-4-5")
     assert (found.usage_details["input_cached_tokens"], found.metadata["finish_reason"]) == (2000, "end_turn")
     assert loaded(found.output) == {"role": "assistant", "content": "Hello"}
+
+
+def test_a_call_that_kong_translated_is_read_on_both_sides() -> None:
+    """From 3.9 on the request is Anthropic's and the answer OpenAI's, with a sentence for its usage."""
+    body = {"model": "claude-x", "system": "s", "messages": [{"role": "user", "content": "hi"}]}
+    logged = {"request": json.dumps(body), "response": json.dumps(CHAT_ANSWER | {"usage": "no usage data"})}
+    found = call(
+        upstream_uri="/v1/messages",
+        ai={
+            "proxy": {
+                "meta": {"provider_name": "anthropic", "request_model": "claude-x"},
+                "usage": {"prompt_tokens": 7, "completion_tokens": 3},
+                "payload": logged,
+            }
+        },
+    ).observation
+    assert loaded(found.input) == [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+    assert loaded(found.output) == {"role": "assistant", "content": "hello"}
+    assert (found.provider, found.usage_details["input"], found.metadata["usage_source"]) == (
+        "anthropic",
+        7,
+        "kong",
+    )

@@ -607,3 +607,29 @@ def test_headers_count_where_no_body_does() -> None:
     ).observation
     assert found.usage_details == {"input": 3, "input_cached_tokens": 7, "output": 2, "total": 12}
     assert (found.model, found.metadata["usage_source"]) == ("anthropic.claude-v2:1", "provider")
+
+
+def test_a_call_that_kong_translated_is_read_on_both_sides() -> None:
+    """From 3.9 on the request is Converse's and the answer OpenAI's; the path tells that it was a stream."""
+    path, body = request_of(
+        "ConverseStream",
+        modelId=CLAUDE,
+        system=[{"text": "s"}],
+        messages=[{"role": "user", "content": [{"text": "hi"}]}],
+        inferenceConfig={"maxTokens": 9},
+    )
+    answered = {"object": "chat.completion", "choices": CHAT_ANSWER["choices"], "response": "hello"}
+    found = call(
+        upstream_uri=path,
+        ai={
+            "proxy": {
+                "meta": {"provider_name": "bedrock", "request_model": CLAUDE},
+                "usage": {"prompt_tokens": 18, "completion_tokens": 6},
+                "payload": {"request": json.dumps(body), "response": json.dumps(answered)},
+            }
+        },
+    ).observation
+    assert loaded(found.input) == [{"role": "system", "content": "s"}, {"role": "user", "content": "hi"}]
+    assert loaded(found.output) == {"role": "assistant", "content": "hello"}
+    assert found.model_parameters == {"max_tokens": 9}
+    assert (found.metadata["streaming"], found.metadata["usage_source"]) == (True, "kong_estimate")
