@@ -50,6 +50,15 @@ def test_a_root_that_is_sent_again_follows_the_batch_that_had_it(batcher: Batche
     assert body_of(batcher, ROOT_SPAN).follows == 9
 
 
+def test_a_new_root_is_announced_once(batcher: Batcher) -> None:
+    """What is sent again, and what comes from one line alone, has the same start in any case."""
+    batcher.add(ROOT_SPAN)
+    assert batcher.close(Progress()).new_roots == {ROOT_SPAN.trace_id: ROOT.observation.started_at_ms}
+    batcher.add(ROOT_SPAN)
+    batcher.add(replace(ROOT_SPAN, id="00000000000000aa", context=replace(ROOT.context, shared=False)))
+    assert batcher.close(Progress()).new_roots == {}
+
+
 def test_two_versions_in_one_batch_follow_nothing(batcher: Batcher) -> None:
     """They stand in it in their order."""
     assert body_of(batcher, ROOT_SPAN, ROOT_SPAN).follows == 0

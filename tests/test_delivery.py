@@ -17,6 +17,7 @@ from kong_ai_tracing.identity import Position
 from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.spans import Span
+from kong_ai_tracing.statedir import StoreError
 from kong_ai_tracing.store import Store
 from test_store import MARKER, RECORD, held_call
 
@@ -93,11 +94,13 @@ class Rig:
     def start(self) -> None:
         self.running = asyncio.create_task(self.delivery.run())
 
-    async def submit(self, *parts: bytes, follows: int = 0, **progress: Any) -> None:
+    async def submit(
+        self, *parts: bytes, follows: int = 0, new_roots: dict[str, int] | None = None, **progress: Any
+    ) -> None:
         body = Body(len(parts), b",".join(parts), follows=follows) if parts else None
         offset = self.number * 100
         step = Progress(records={1: RECORD}, positions={1: Position(1, offset, MARKER)}, **progress)
-        batch = Batch(self.number, body, step)
+        batch = Batch(self.number, body, step, new_roots or {})
         self.number += 1
         await self.delivery.submit(batch)
 
@@ -325,6 +328,22 @@ async def test_a_disk_that_takes_nothing_claims_nothing(rig: Rig, monkeypatch: p
     assert rig.sink.spans == [b"a"]
 
 
+async def test_a_store_that_is_damaged_meanwhile_ends_the_run(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With one error that an operator can read, not with a group of tracebacks."""  # covers CHK-03
+
+    def commit(step: Any) -> None:
+        raise sqlite3.DatabaseError("database disk image is malformed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "commit", commit)
+        running = asyncio.create_task(rig.delivery.run())
+        await rig.submit(b"a")
+        with pytest.raises(StoreError, match="is damaged"):
+            await running
+
+
 async def test_a_call_that_waits_is_written_whole_before_its_file_goes(rig: Rig) -> None:
     """A vanishing file is no longer needed for the calls that were read from it."""
     waiting = held_call("a")
@@ -345,6 +364,27 @@ async def test_a_call_that_was_just_read_is_written_whole_when_its_file_goes(rig
     rig.start()
     await until(lambda: rig.store.restore().held != [])
     assert rig.store.restore().held[0].call == waiting
+
+
+async def test_a_new_root_is_on_disk_before_it_is_sent(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a crash it must get the same start again, whatever the order of its calls is then."""
+    monkeypatch.setattr("kong_ai_tracing.ledger._RETRY_SECONDS", 0.01)
+    real, full = rig.store.commit, True
+
+    def commit(step: Any) -> None:
+        if full:
+            raise sqlite3.OperationalError("database or disk is full")
+        real(step)
+
+    monkeypatch.setattr(rig.store, "commit", commit)
+    rig.start()
+    await rig.submit(b"root", new_roots={"trace": 1_000})
+    await until(lambda: rig.delivery.pause_reason is not None)
+    assert rig.sink.spans == []
+    full = False
+    await until(lambda: rig.store.restore().roots == {"trace": 1_000})
+    await rig.delivery.drained()
+    assert rig.sink.spans == [b"root"]
 
 
 async def test_a_newer_version_of_a_span_waits_for_the_older_one(rig: Rig) -> None:

@@ -69,6 +69,16 @@ def test_a_renamed_file_keeps_its_position(store: Store) -> None:
     assert (record.path, record.offset) == ("/var/log/kong-ai/ai.log.1", 50)
 
 
+def test_a_root_has_a_row_until_its_trace_is_remembered(store: Store) -> None:
+    """Of a root that was sent before a crash the start is known, and nothing is left of it for good."""
+    store.commit(Commit(new_roots={7: {"trace": 1_000, "other": 2_000}}))
+    with contextlib.closing(again(store)) as found:
+        assert found.restore().roots == {"trace": 1_000, "other": 2_000}
+        remembered = {"trace": RememberedTrace("trace", "root", 5)}
+        found.commit(Commit(Progress(remembered=remembered)))
+        assert found.restore().roots == {"other": 2_000}
+
+
 def test_waiting_calls_are_kept_by_place_or_whole(store: Store) -> None:
     """A call whose line may vanish is written whole, the others cost a row."""
     by_place, whole = held_call("a", 0), held_call("b", 100)
@@ -191,3 +201,26 @@ def test_a_dry_run_works_on_a_copy(store: Store) -> None:
         assert copy.restore().files == [RECORD]
         copy.commit(Commit(spilled={1: Body(1, b"x")}))
     assert store.restore().outbox == []
+
+
+@pytest.mark.parametrize("damage", [b"garbage" * 5_000, b"SQLite format 3\0" + bytes(50)])
+def test_a_damaged_database_is_an_error_with_a_way_out(tmp_path: Path, damage: bytes) -> None:
+    """No traceback: what is wrong, what to do, and what that costs."""  # covers CHK-03
+    (tmp_path / "state.sqlite3").write_bytes(damage)
+    with pytest.raises(StoreError, match="move it"):
+        Store(tmp_path)
+    with pytest.raises(StoreError, match="move it"):
+        Store.copy_in_memory(tmp_path)
+
+
+def test_damage_inside_the_database_is_found_when_it_is_read(tmp_path: Path) -> None:
+    """The header may be whole and a page behind it not."""  # covers CHK-03
+    with contextlib.closing(Store(tmp_path)) as store:
+        store.commit(Commit(Progress(records={1: RECORD})))
+    path = tmp_path / "state.sqlite3"
+    pages = bytearray(path.read_bytes())
+    for start in range(16_384, len(pages), 16_384):
+        pages[start : start + 64] = b"\xff" * 64
+    path.write_bytes(pages)
+    with contextlib.closing(Store(tmp_path)) as store, pytest.raises(StoreError, match="is damaged"):
+        store.restore()

@@ -159,3 +159,19 @@ def test_the_memory_of_traces_is_bounded() -> None:
     list(grouping.flush(10))
     assert grouping.forgotten() == [trace_id_from_seed("0")]
     assert grouping.forgotten() == []
+
+
+def test_a_root_that_a_killed_run_may_have_sent_keeps_its_start() -> None:
+    """After the crash its calls may come in another order, or one by one; a second start would double it."""
+    grouping = Grouping()
+    grouping.restore([], {TRACE: 700})
+    grouping.add([call("b", start=5_000)], now_ms=0)
+    root, first = grouping.due(2_000)
+    root_id = observation_id_from_seed(TRACE)
+    assert (root.span.id, root.span.observation.started_at_ms) == (root_id, 700)
+    assert spans([first]) == [("b", root_id)]
+    grouping.add([call("a", start=700)], now_ms=4_000)
+    again, late = grouping.due(6_000)
+    assert again.span.observation.started_at_ms == 700
+    assert again.span.observation.metadata["calls"] == 2
+    assert spans([late]) == [("a", root_id)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from isal import igzip
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kong_ai_tracing.progress import Progress
@@ -54,6 +54,9 @@ class Batch(Struct):
     number: int
     body: Body | None
     progress: Progress
+    new_roots: dict[str, int] = field(default_factory=dict)
+    """Start by trace id of the roots of our making that are sent for the first time. It must be known for
+    good before that: after a crash the calls may come in another order, and the start is half of the id."""
 
 
 class Batcher:
@@ -76,6 +79,7 @@ class Batcher:
         self._parts: list[bytes] = []
         self._bytes = 0
         self._follows = 0
+        self._new_roots: dict[str, int] = {}
         self._sent_in: OrderedDict[str, int] = OrderedDict()
         """The number of the batch with the newest version, by the id of each root that may be sent again."""
         self._opened_at = clock()
@@ -87,9 +91,11 @@ class Batcher:
     def add(self, span: Span) -> None:
         if not self._parts:
             self._opened_at = self._clock()
-        if span.observation.origin is None:
-            earlier = self._sent_in.get(span.id, self._number)
-            if earlier < self._number:
+        if span.observation.origin is None and span.context.shared:
+            earlier = self._sent_in.get(span.id)
+            if earlier is None:
+                self._new_roots[span.trace_id] = span.observation.started_at_ms
+            elif earlier < self._number:
                 self._follows = max(self._follows, earlier)
             self._note_root(span.id, self._number)
         part = self._form.encode(span)
@@ -112,10 +118,11 @@ class Batcher:
         body = None
         if self._parts:
             body = Body(len(self._parts), self._form.join(self._parts), follows=self._follows)
-        batch = Batch(self._number, body, progress)
+        batch = Batch(self._number, body, progress, self._new_roots)
         self._number += 1
         self._parts = []
         self._bytes = self._follows = 0
+        self._new_roots = {}
         return batch
 
     def _note_root(self, root_id: str, number: int) -> None:

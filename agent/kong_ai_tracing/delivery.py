@@ -22,6 +22,7 @@ from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.outcomes import Accepted, Outcome, Refused
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.statedir import StoreError
 from kong_ai_tracing.store import Refusal, Restored, Store
 
 log = logging.getLogger(__name__)
@@ -141,6 +142,8 @@ class Delivery:
                 self._settle()
             else:
                 self._live[batch.number] = _Live(batch, self._clock())
+                if batch.new_roots:
+                    self._ledger.announce(batch.number, batch.new_roots)
                 self._live_bytes += len(batch.body.data)
             self._moved.notify_all()
 
@@ -154,12 +157,18 @@ class Delivery:
         self._ledger.hurry()
 
     async def run(self) -> None:
-        """Deliver until cancelled."""
-        async with asyncio.TaskGroup() as tasks:
-            for _ in range(self._limits.max_concurrency):
-                tasks.create_task(self._work())
-            tasks.create_task(self._spill_on_time())
-            tasks.create_task(self._ledger.run())
+        """Deliver until cancelled. Raises StoreError when the store turns out to be damaged."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                for _ in range(self._limits.max_concurrency):
+                    tasks.create_task(self._work())
+                tasks.create_task(self._spill_on_time())
+                tasks.create_task(self._ledger.run())
+        except* StoreError as group:
+            damage = group
+        else:
+            return
+        raise StoreError(str(_first_of(damage))) from damage
 
     async def written(self) -> None:
         """Wait until everything that is settled is on disk."""
@@ -228,8 +237,10 @@ class Delivery:
     def _next_live(self) -> _Live | None:
         if self._closing:
             return None
-        candidates = (live for live in self._live.values() if not live.sending)
-        return next((live for live in candidates if self._may_go(live.follows)), None)
+        candidates = ((number, live) for number, live in self._live.items() if not live.sending)
+        return next(
+            (one for n, one in candidates if self._ledger.is_announced(n) and self._may_go(one.follows)), None
+        )
 
     def _next_spilled(self) -> int | None:
         if self._closing:
@@ -387,3 +398,10 @@ class Delivery:
             "at_ms": now_ms,
         }
         self._ledger.note_health(self._destination.name, health)
+
+
+def _first_of(group: BaseExceptionGroup[StoreError]) -> BaseException:
+    first: BaseException = group
+    while isinstance(first, BaseExceptionGroup):
+        first = first.exceptions[0]
+    return first

@@ -15,6 +15,7 @@ from msgspec import Struct
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.statedir import StoreError, as_store_error
 from kong_ai_tracing.store import Commit, Refusal, Restored, Store
 from kong_ai_tracing.threads import to_its_end
 
@@ -88,6 +89,12 @@ class Ledger:
         self.outbox_bytes += len(body.data)
         self._due.set()
 
+    def announce(self, number: int, roots: dict[str, int]) -> None:
+        """Write down soon which roots a batch will send for the first time."""
+        self._next.new_roots[number] = roots
+        self._due.set()
+        self.hurry()
+
     def delivered(self, number: int) -> None:
         """A spilled body may go."""
         self._next.delivered.append(number)
@@ -119,6 +126,12 @@ class Ledger:
         """Whether a spilled body can be read back."""
         return number not in self._next.spilled and (
             self._writing is None or number not in self._writing.spilled
+        )
+
+    def is_announced(self, number: int) -> bool:
+        """Whether the roots of a batch are on disk, so that it may be sent."""
+        return number not in self._next.new_roots and (
+            self._writing is None or number not in self._writing.new_roots
         )
 
     async def body(self, number: int) -> Body:
@@ -157,9 +170,12 @@ class Ledger:
         self._write_whole(commit)
         try:
             await self._on_store(lambda: self._store.commit(commit))
-        except sqlite3.OperationalError as error:
+        except StoreError as error:
+            cause = error.__cause__
+            if not isinstance(cause, sqlite3.OperationalError):
+                raise
             if not self.failed:
-                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(error))
+                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(cause))
             commit.merge(self._next)
             self._next = commit
             self._due.set()
@@ -187,4 +203,5 @@ class Ledger:
     async def _on_store(self, act: Callable[[], T]) -> T:
         """SQLite off the event loop, one act at a time."""
         async with self._lock:
-            return await to_its_end(asyncio.to_thread(act))
+            with as_store_error(self._store.path):
+                return await to_its_end(asyncio.to_thread(act))

@@ -102,7 +102,7 @@ class Pipeline:
 
     async def restore(self, restored: Restored, reread: Rereader) -> None:
         """Take up the calls that waited for company when an earlier run ended."""
-        self._grouping.restore(restored.remembered)
+        self._grouping.restore(restored.remembered, restored.roots)
         for trace in restored.remembered:
             if trace.root is not None:
                 self._batcher.sent_before(trace.root_id)

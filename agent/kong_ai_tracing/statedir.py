@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 from kong_ai_tracing.errors import OperatorError
@@ -15,6 +18,28 @@ class StoreError(OperatorError):
     """The state directory cannot be used; the text says why and what to do."""
 
 
+@contextlib.contextmanager
+def as_store_error(path: Path) -> Iterator[None]:
+    """What the disk or SQLite says, as a StoreError that says what to do."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise StoreError(
+            f"{path} cannot be used: {error}; see that the disk has room and can be written, and that no "
+            "other program keeps the file locked, then start again"
+        ) from error
+    except sqlite3.DatabaseError as error:
+        raise StoreError(
+            f"{path} is damaged: {error}; move it and its -wal and -shm files away and start again. "
+            "Log files are then read as at a first start (tailing.start_at): what is sent again has the same "
+            "ids; what waited in its outbox is lost, unless its lines are still in the log files"
+        ) from error
+    except OSError as error:
+        raise StoreError(
+            f"{path} cannot be used: {error.strerror}; see that the disk has room and can be written"
+        ) from error
+
+
 class StateLock:
     """One process for each state directory.
 
@@ -22,7 +47,8 @@ class StateLock:
     """
 
     def __init__(self, state_dir: Path) -> None:
-        self._descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        with as_store_error(state_dir):
+            self._descriptor = os.open(state_dir / LOCK_NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -32,8 +58,10 @@ class StateLock:
                 f"{state_dir} is in use by another kong-ai-tracing (process {owner or 'unknown'}); "
                 "stop it first, or give this one a state_dir of its own"
             ) from None
-        os.ftruncate(self._descriptor, 0)
-        os.write(self._descriptor, str(os.getpid()).encode())
+        # Only for that message: on a full disk it is left out.
+        with contextlib.suppress(OSError):
+            os.ftruncate(self._descriptor, 0)
+            os.write(self._descriptor, str(os.getpid()).encode())
 
     def close(self) -> None:
         os.close(self._descriptor)

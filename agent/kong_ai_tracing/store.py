@@ -10,6 +10,7 @@ import os
 import shutil
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import Origin
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.statedir import as_store_error
 from kong_ai_tracing.storeschema import connect, migrate
 from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, status_of
 from kong_ai_tracing.traces import RememberedTrace
@@ -42,6 +44,8 @@ class Restored(Struct, frozen=True):
     files: list[FileRecord]
     held: list[HeldCall]
     remembered: list[RememberedTrace]
+    roots: dict[str, int]
+    """Start by trace id of roots that may have been sent, but of which nothing is remembered yet."""
     outbox: list[int]
     """Numbers of the undelivered batches, oldest first."""
     follows: dict[int, int]
@@ -67,6 +71,8 @@ class Commit(Struct):
     held_by_value: dict[str, AICall] = field(default_factory=dict)
     """Waiting calls whose line may soon be gone: written whole."""
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
+    new_roots: dict[int, dict[str, int]] = field(default_factory=dict)
+    """By batch number: the roots that it will send for the first time."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -77,6 +83,7 @@ class Commit(Struct):
             or self.refused
             or self.held_by_value
             or self.health
+            or self.new_roots
         )
 
     def merge(self, later: Commit) -> None:
@@ -89,6 +96,7 @@ class Commit(Struct):
         self.refused.extend(later.refused)
         self.held_by_value.update(later.held_by_value)
         self.health.update(later.health)
+        self.new_roots.update(later.new_roots)
 
 
 class Store:
@@ -96,9 +104,10 @@ class Store:
 
     def __init__(self, state_dir: Path) -> None:
         self.path = state_dir / FILE_NAME
-        os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        self._db = connect(self.path)
-        migrate(self._db, self.path)
+        with as_store_error(self.path):
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            self._db = connect(self.path)
+            migrate(self._db, self.path)
 
     @classmethod
     def copy_in_memory(cls, state_dir: Path) -> Store:
@@ -108,11 +117,11 @@ class Store:
         store._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         original = state_dir / FILE_NAME
         if original.exists():
-            source = sqlite3.connect(f"file:{original}?mode=ro", uri=True)
-            try:
+            with (
+                as_store_error(original),
+                closing(sqlite3.connect(f"file:{original}?mode=ro", uri=True)) as source,
+            ):
                 source.backup(store._db)
-            finally:
-                source.close()
         migrate(store._db, original)
         return store
 
@@ -120,6 +129,11 @@ class Store:
         self._db.close()
 
     def restore(self) -> Restored:
+        """What an earlier run left behind. Raises StoreError when the database is damaged."""
+        with as_store_error(self.path):
+            return self._restore()
+
+    def _restore(self) -> Restored:
         return Restored(
             files=read_files(self._db),
             held=[
@@ -136,6 +150,7 @@ class Store:
                 msgpack.decode(blob, type=RememberedTrace)
                 for (blob,) in self._db.execute("SELECT trace FROM remembered ORDER BY last_seen_ms")
             ],
+            roots=dict(self._db.execute("SELECT trace_id, started_ms FROM roots")),
             outbox=[number for (number,) in self._db.execute("SELECT number FROM outbox ORDER BY number")],
             follows=dict(self._db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
         )
@@ -176,6 +191,7 @@ class Store:
         try:
             self._write_files(commit.progress)
             self._write_held(commit)
+            self._write_roots(commit)
             self._write_remembered(commit.progress)
             db.executemany(
                 "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)",
@@ -226,6 +242,16 @@ class Store:
             "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
             [_held_row(call, whole=False) for call in progress.held.values()]
             + [_held_row(call, whole=True) for call in commit.held_by_value.values()],
+        )
+
+    def _write_roots(self, commit: Commit) -> None:
+        """A root needs a row of its own only until its trace is remembered."""
+        self._db.executemany(
+            "INSERT OR REPLACE INTO roots VALUES (?, ?)",
+            [root for roots in commit.new_roots.values() for root in roots.items()],
+        )
+        self._db.executemany(
+            "DELETE FROM roots WHERE trace_id = ?", [(each,) for each in commit.progress.remembered]
         )
 
     def _write_remembered(self, progress: Progress) -> None:

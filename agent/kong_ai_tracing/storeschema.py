@@ -22,6 +22,7 @@ _MIGRATIONS = (
     ) WITHOUT ROWID;
     CREATE TABLE remembered (trace_id TEXT PRIMARY KEY, last_seen_ms INTEGER NOT NULL, trace BLOB NOT NULL)
         WITHOUT ROWID;
+    CREATE TABLE roots (trace_id TEXT PRIMARY KEY, started_ms INTEGER NOT NULL) WITHOUT ROWID;
     CREATE TABLE outbox (
         number INTEGER PRIMARY KEY, created_ms INTEGER NOT NULL, spans INTEGER NOT NULL,
         bytes INTEGER NOT NULL, follows INTEGER NOT NULL, body BLOB NOT NULL

@@ -13,7 +13,7 @@ keeps (live it is the time of day, over history it is the time of the log).
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
 from msgspec import Struct, field
@@ -79,10 +79,16 @@ class Grouping(Struct):
     _by_age: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """First seen, by trace id, the oldest first."""
     _remembered: OrderedDict[str, RememberedTrace] = field(default_factory=OrderedDict)
+    _announced: dict[str, int] = field(default_factory=dict)
+    """Start, by trace id, of roots that were sent by a run that was cut off: they get no other start."""
     _forgotten: list[str] = field(default_factory=list)
 
-    def restore(self, remembered: Iterable[RememberedTrace]) -> None:
-        """Take up what an earlier run remembered, oldest first."""
+    def restore(self, remembered: Iterable[RememberedTrace], roots: Mapping[str, int] | None = None) -> None:
+        """Take up what an earlier run remembered, oldest first.
+
+        `roots`: by trace id the start of roots that it may have sent before it could remember them.
+        """
+        self._announced.update(roots or {})
         for trace in remembered:
             self._remembered[trace.trace_id] = trace
 
@@ -144,7 +150,8 @@ class Grouping(Struct):
     def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
         trace_id = calls[0].context.trace_id
         known = self._remembered.get(trace_id) if remember else None
-        if known is None and len(calls) == 1:
+        announced_ms = self._announced.pop(trace_id, None) if remember else None
+        if known is None and announced_ms is None and len(calls) == 1:
             [call] = calls
             yield Emission(
                 Span(trace_id, call.id, None, call.context, call.observation),
@@ -154,7 +161,7 @@ class Grouping(Struct):
             return
         if known is None or known.root is not None:
             root_id = observation_id_from_seed(trace_id)
-            root = _root(calls, known.root if known else None)
+            root = _root(calls, known.root if known else None, announced_ms)
             context = root.context
             remembered = RememberedTrace(trace_id, root_id, now_ms, root)
             yield Emission(
@@ -187,7 +194,7 @@ def _weight(call: AICall) -> int:
     return len(observation.input or b"") + len(observation.output or b"") + _CALL_OVERHEAD_BYTES
 
 
-def _root(calls: Sequence[AICall], earlier: Root | None) -> Root:
+def _root(calls: Sequence[AICall], earlier: Root | None, announced_ms: int | None) -> Root:
     """The root of a group: from its first start to its last end, first question in, last answer out.
 
     Usage and cost stay with the calls: on a root they would be counted twice.
@@ -197,9 +204,10 @@ def _root(calls: Sequence[AICall], earlier: Root | None) -> Root:
     contexts = [call.context for call in calls]
     if earlier is None:
         context = _merged_context(contexts)
-        started_at_ms = first.observation.started_at_ms
+        started_at_ms = first.observation.started_at_ms if announced_ms is None else announced_ms
         question = _question(first.observation.input)
-        answer, ended_at_ms, count = last.observation, last.observation.ended_at_ms, len(calls)
+        answer, count = last.observation, len(calls)
+        ended_at_ms = max(started_at_ms, answer.ended_at_ms)
     else:
         context = _merged_context([earlier.context, *contexts])
         started_at_ms = earlier.observation.started_at_ms
