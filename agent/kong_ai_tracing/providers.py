@@ -19,7 +19,18 @@ from kong_ai_tracing.payloads.bedrock import model_named
 from kong_ai_tracing.payloads.dialect import failure_of
 
 OPENAI_COMPATIBLE = "openai_compatible"
-_OPENAI_DIALECTS = frozenset(("chat", "completions", "embeddings", "responses"))
+_OPENAI_DIALECTS = frozenset(
+    (
+        "chat",
+        "completions",
+        "embeddings",
+        "responses",
+        "openai-images",
+        "openai-audio",
+        "openai-speech",
+        "openai-moderations",
+    )
+)
 
 _HOSTS = tuple(
     (re.compile(rf"(?:^|\.)(?:{pattern})$"), provider)

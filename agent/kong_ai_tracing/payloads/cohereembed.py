@@ -8,7 +8,7 @@ from typing import Any
 from msgspec import Raw
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, fields_of, items_of, string_of
+from kong_ai_tracing.jsontext import Fields, fields_of, items_of
 from kong_ai_tracing.payloads.cohereanswer import usage_of
 from kong_ai_tracing.payloads.conversation import settings_of, text_or_none, values_of, vectors_output
 from kong_ai_tracing.payloads.dialect import (
@@ -24,6 +24,7 @@ from kong_ai_tracing.payloads.dialect import (
 
 _INPUTS = ("texts", "inputs", "images")
 _OWN_SETTINGS = ("input_type", "embedding_types", "truncate", "output_dimension", "max_tokens")
+_TYPES = ("float", "int8", "uint8")
 _ANSWER_MEMBERS = ("id", "meta", "model")
 
 
@@ -58,12 +59,12 @@ def _read_response(fields: Fields) -> Answered:
 
 
 def _vectors(embeddings: Raw | None) -> list[Raw]:
-    """The vectors of the first type that was asked for, numbers rather than base64."""
+    """The vectors of the type that tells their length best: all types have the same vectors."""
     by_type = None if embeddings is None else fields_of(embeddings)
     if by_type is None:
         return items_of(embeddings)
-    vectors = [found for raw in by_type.values() if (found := items_of(raw))]
-    return next((each for each in vectors if string_of(each[0]) is None), vectors[0] if vectors else [])
+    found = (items_of(by_type[name]) for name in (*_TYPES, *by_type) if name in by_type)
+    return next((vectors for vectors in found if vectors), [])
 
 
 def _never(_: dict[str, Any]) -> bool:

@@ -38,7 +38,6 @@ from kong_ai_tracing.payloads.turns import text_part
 _ROLES = {"model": "assistant", "function": "tool"}
 _SIGNATURES = ("thought", "thoughtSignature", "thought_signature")
 _BESIDE = ("groundingMetadata", "citationMetadata", "urlContextMetadata")
-_STREAM_ENDS = ("finishReason", "finish_reason")
 _REFUSALS = frozenset(
     (
         "SAFETY",
@@ -124,7 +123,7 @@ def _contents_of(contents: Any) -> list[dict[str, Any]]:
     if isinstance(contents, str):
         return [{"parts": [{"text": contents}]}]
     if isinstance(contents, list):
-        return [content for item in contents for content in _contents_of(item)]
+        return dicts_of([{"parts": [{"text": each}]} if isinstance(each, str) else each for each in contents])
     return dicts_of(contents)
 
 
