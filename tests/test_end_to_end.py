@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import os
 import shutil
 import signal
@@ -197,6 +198,18 @@ def test_keys_and_prompts_are_in_none_of_our_files(host: Host, langfuse: FakeLan
     for file in host.state.rglob("*"):
         assert b"sk-lf-test" not in file.read_bytes()
     assert host.status()["counters"]["lines_malformed"] == 1
+
+
+def test_in_metadata_mode_no_prompt_leaves_or_rests(host: Host, langfuse: FakeLangfuse) -> None:
+    """Neither the wire nor our files hold what was asked and answered; the rest of the call arrives."""
+    host.configure(langfuse, "[privacy]", 'content = "metadata"', 'user_id = "hash"')
+    host.write(*[kong_line(1, seq) for seq in range(5)])
+    assert host.run("run", "--once").returncode == 0
+    assert len(langfuse.spans) == 5
+    assert "writer 1 line" not in json.dumps(langfuse.spans)
+    assert "user-1" not in json.dumps(langfuse.spans)
+    for file in host.state.rglob("*"):
+        assert b"writer 1 line" not in file.read_bytes()
 
 
 def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langfuse: FakeLangfuse) -> None:

@@ -15,6 +15,7 @@ from kong_ai_tracing.local import Local
 from kong_ai_tracing.localstore import LocalStore
 from kong_ai_tracing.outcomes import Accepted, Outcome
 from kong_ai_tracing.pipeline import Rhythm
+from kong_ai_tracing.privacy import Privacy, PrivacySettings
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.store import Restored, Store
 from kong_ai_tracing.traces import Grouping, GroupingLimits
@@ -75,6 +76,19 @@ def call_settings_of(config: Config) -> CallSettings:
         group_by_correlation_id=config.grouping.group_by_correlation_id,
         release=config.release,
         version=config.version,
+    )
+
+
+def privacy_of(config: Config) -> Privacy:
+    privacy = config.privacy
+    return Privacy(
+        PrivacySettings(
+            content=privacy.content,
+            user_id=privacy.user_id,
+            user_id_salt=privacy.user_id_salt.reveal() if privacy.user_id_salt else "",
+            sample_rate=privacy.sample_rate,
+            keep_errors=privacy.keep_errors,
+        )
     )
 
 

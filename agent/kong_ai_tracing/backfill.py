@@ -41,6 +41,7 @@ class Account(Struct, frozen=True):
     refused: int
     waiting: int
     lost: int
+    sampled_out: int
 
     @property
     def adds_up(self) -> bool:
@@ -56,7 +57,9 @@ class Account(Struct, frozen=True):
             f" + malformed, set aside {self.lines_malformed:,}\n"
             f"spans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}\n"
             f"spans {spans:,} = delivered {self.delivered:,} + refused, set aside"
-            f" {self.refused:,} + waiting {self.waiting:,}" + (f" + lost {self.lost:,}" if self.lost else "")
+            f" {self.refused:,} + waiting {self.waiting:,}"
+            + (f" + lost {self.lost:,}" if self.lost else "")
+            + (f"\ncalls outside of the sample: {self.sampled_out:,}" if self.sampled_out else "")
         )
 
 
@@ -117,6 +120,7 @@ def _account_of(store: Store) -> Account:
         refused=counters.get("spans_refused", 0),
         waiting=status.held + status.outbox_spans,
         lost=counters.get("calls_lost", 0),
+        sampled_out=counters.get("calls_sampled_out", 0),
     )
 
 

@@ -2,7 +2,7 @@
 
 from kong_ai_tracing.config.loading import Loaded, find_config_file, load, load_config
 from kong_ai_tracing.config.problems import ConfigError, Problem
-from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Tailing
+from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Privacy, Tailing
 
 __all__ = [
     "Config",
@@ -11,6 +11,7 @@ __all__ = [
     "Grouping",
     "Loaded",
     "Local",
+    "Privacy",
     "Problem",
     "Tailing",
     "find_config_file",

@@ -76,6 +76,37 @@ class Grouping(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class Privacy(Struct, frozen=True, kw_only=True):
+    """How much of a call leaves this host. A caller's opt-out header can only reduce it further."""
+
+    content: Annotated[
+        Literal["full", "metadata", "hashed"],
+        Meta(
+            description='"metadata" keeps prompts and answers on this host; "hashed" sends their digest and'
+            " size instead. Everything else of a call is sent."
+        ),
+    ] = "full"
+    user_id: Annotated[
+        Literal["plain", "hash"],
+        Meta(description='"hash" sends a keyed digest of the user instead of the name or address.'),
+    ] = "plain"
+    user_id_salt: Annotated[
+        Secret | None,
+        Meta(
+            description="The key of that digest. Without it anybody can test a guessed name against a digest;"
+            " keep it the same on all hosts.",
+            examples=["a long random text"],
+        ),
+    ] = None
+    sample_rate: Annotated[
+        float,
+        Meta(ge=0, le=1, description="Which part of the traces is sent, always the same ones on all hosts."),
+    ] = 1.0
+    keep_errors: Annotated[
+        bool, Meta(description="Failed calls are sent even when their trace is not in the sample.")
+    ] = True
+
+
 class Delivery(Struct, frozen=True, kw_only=True):
     """How batches travel, and what happens to them while Langfuse is away."""
 
@@ -222,6 +253,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = None
     tailing: Tailing = field(default_factory=Tailing)
     grouping: Grouping = field(default_factory=Grouping)
+    privacy: Privacy = field(default_factory=Privacy)
     delivery: Delivery = field(default_factory=Delivery)
     local: Local = field(default_factory=Local)
 
