@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from google.genai import types
 
+import kong_entries
 from kong_ai_tracing.usage import usage_buckets
 from kong_entries import CHAT_ANSWER, sse
 from reading import answer, ask, call, said, thought
@@ -301,6 +302,25 @@ def test_a_stream_becomes_the_answer_it_would_have_been(body: str) -> None:
     whole = answer(PATH, candidates("Hello there", usageMetadata=PARTS[-1]["usageMetadata"]))
     assert found == whole
     assert said(found) == {"role": "assistant", "content": "Hello there"}
+
+
+def test_the_path_says_that_the_answer_is_a_stream() -> None:
+    """A list may be a whole answer of other servers; on Google's path it is a stream."""
+    body = request([types.UserContent("x")])
+    assert (ask(PATH, body).streamed, ask(STREAM, body).streamed) == (False, True)
+    found = [
+        kong_entries.call(
+            upstream_uri=path,
+            request=kong_entries.request(path),
+            capture=kong_entries.capture(asked, stream=answered),
+        ).observation.metadata["streaming"]
+        for path, asked, answered in (
+            (STREAM, body, pretty(PARTS)),
+            (PATH, body, json.dumps(PARTS[-1])),
+            ("/generate", {"inputs": "x"}, '[{"generated_text": "y"}]'),
+        )
+    ]
+    assert found == [True, False, False]
 
 
 def test_a_list_that_was_cut_is_read_as_far_as_it_goes() -> None:

@@ -133,7 +133,7 @@ def _read(
     answered = read_answer(response, dialect, bare_text=bare_text)
     is_proxied = section.place is Place.PROXIED
     streamed = is_proxied and (
-        response.stream is not None
+        (response.stream is not None and not response.stream.listed)
         or asked.streamed
         or exchange.streamed
         or text(section.meta.get("request_mode")) == "stream"

@@ -38,6 +38,8 @@ class EventStream(Struct, frozen=True):
     """Whether the end mark `[DONE]` was seen."""
     gap: int | None = None
     """The number of events before the place where the middle was left out."""
+    listed: bool = False
+    """Whether they are the items of one JSON list, as which a whole answer may come as well."""
 
 
 def is_event_stream(text: str) -> bool:
@@ -73,7 +75,7 @@ def events_of_list(text: str, tail: str | None = None) -> EventStream | None:
     values = None if tail is not None else value_of(text)
     if isinstance(values, list):
         events = [Event(None, value) for value in values if isinstance(value, dict)]
-        return EventStream(events, done=True) if events else None
+        return EventStream(events, done=True, listed=True) if events else None
     events, _ = _objects_in(text, 1)
     gap = None
     ended = False
@@ -81,7 +83,7 @@ def events_of_list(text: str, tail: str | None = None) -> EventStream | None:
         gap = len(events)
         found, ended = _objects_of_end(tail)
         events += found
-    return EventStream(events, done=ended, gap=gap) if events else None
+    return EventStream(events, done=ended, gap=gap, listed=True) if events else None
 
 
 def _objects_in(text: str, position: int) -> tuple[list[Event], int]:

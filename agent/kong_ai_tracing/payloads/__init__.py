@@ -59,6 +59,7 @@ DIALECTS: tuple[Dialect, ...] = (
     bedrockembeddings.DIALECT,
     *bedrockinvoke.DIALECTS,
     gemini.DIALECT,
+    gemini.STREAM,
     *geminiembeddings.DIALECTS,
     *ollama.DIALECTS,
     cohere.DIALECT,

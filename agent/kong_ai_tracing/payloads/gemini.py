@@ -8,7 +8,6 @@ next parts of its candidates. So a whole answer is read as a stream of one event
 from __future__ import annotations
 
 import re
-from functools import lru_cache
 from typing import Any
 
 from msgspec.structs import replace
@@ -33,6 +32,7 @@ from kong_ai_tracing.payloads.conversation import (
     tool_result,
 )
 from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_in
+from kong_ai_tracing.payloads.googlevalues import member, model_name, snake, usage_of
 from kong_ai_tracing.payloads.turns import text_part
 
 _ROLES = {"model": "assistant", "function": "tool"}
@@ -53,18 +53,6 @@ _REFUSALS = frozenset(
     )
 )
 """Reasons for which Google withholds an answer."""
-
-
-@lru_cache(200)
-def snake(name: str) -> str:
-    """The other spelling of a member."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower()
-
-
-def member(value: dict[str, Any], name: str) -> Any:
-    """A member by its name in camel case, whichever spelling it has."""
-    found = value.get(name)
-    return value.get(snake(name)) if found is None else found
 
 
 def _field(fields: Fields, name: str) -> Any:
@@ -108,9 +96,10 @@ def _read_request(fields: Fields) -> Asked:
     )
 
 
-def model_name(model: Any) -> str | None:
-    """A model's name without the collection that it stands in."""
-    return text_or_none(model.rpartition("models/")[2]) if isinstance(model, str) else None
+def _read_stream_request(fields: Fields) -> Asked:
+    found = _read_request(fields)
+    found.streamed = True
+    return found
 
 
 def _system_message(instruction: Any) -> list[Message]:
@@ -246,45 +235,12 @@ def _block_reason(answer: dict[str, Any], drafts: dict[int, Draft]) -> str | Non
     return reason
 
 
-def usage_of(usage: Any) -> dict[str, Any]:
-    """Google's counts in OpenAI's form: there, thoughts are part of what came out."""
-    if not isinstance(usage, dict) or not usage:
-        return {}
-    prompt, tool_use = _count(usage, "promptTokenCount"), _count(usage, "toolUsePromptTokenCount")
-    answer, thoughts = _count(usage, "candidatesTokenCount"), _count(usage, "thoughtsTokenCount")
-    # Embeddings and older servers leave out what is zero.
-    cached = _count(usage, "cachedContentTokenCount")
-    cached_audio = _audio(usage, "cacheTokensDetails")
-    return {
-        "prompt_tokens": prompt + tool_use,
-        "completion_tokens": answer + thoughts,
-        "total_tokens": member(usage, "totalTokenCount"),
-        "prompt_tokens_details": {
-            "cached_tokens": cached,
-            "audio_tokens": _audio(usage, "promptTokensDetails") - cached_audio,
-            "tool_use_tokens": tool_use,
-        },
-        "completion_tokens_details": {
-            "reasoning_tokens": thoughts,
-            "audio_tokens": _audio(usage, "candidatesTokensDetails"),
-        },
-    }
-
-
-def _count(usage: dict[str, Any], name: str) -> int:
-    count = member(usage, name)
-    return count if isinstance(count, int) and not isinstance(count, bool) and count > 0 else 0
-
-
-def _audio(usage: dict[str, Any], name: str) -> int:
-    details = dicts_of(member(usage, name))
-    return sum(_count(detail, "tokenCount") for detail in details if detail.get("modality") == "AUDIO")
-
+_MODEL = r"/(?:models|endpoints|tunedModels)/[^/:]+:"
 
 DIALECT = Dialect(
     name="gemini",
     operation="chat",
-    paths=re.compile(r"/(?:models|endpoints|tunedModels)/[^/:]+:(?:stream)?[gG]enerateContent$"),
+    paths=re.compile(_MODEL + r"generateContent$"),
     distinctive=True,
     is_request=_is_request,
     is_response=_is_response,
@@ -293,6 +249,11 @@ DIALECT = Dialect(
     read_response=_read_response,
     read_events=_read_events,
 )
+
+STREAM = replace(
+    DIALECT, paths=re.compile(_MODEL + r"streamGenerateContent$"), read_request=_read_stream_request
+)
+"""Here the path says it, and not the body, that the answer is a stream."""
 
 BY_SHAPE = replace(DIALECT, is_response=_has_candidates, is_event=_holds_candidates)
 """A chat on a path that says nothing."""

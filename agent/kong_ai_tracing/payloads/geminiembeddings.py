@@ -22,7 +22,7 @@ from kong_ai_tracing.payloads.conversation import (
     vectors_output,
 )
 from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_of, text_length
-from kong_ai_tracing.payloads.gemini import member, model_name, snake, usage_of
+from kong_ai_tracing.payloads.googlevalues import member, model_name, snake, usage_of
 
 _SETTINGS = ("taskType", "outputDimensionality", "title")
 
