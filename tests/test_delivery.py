@@ -322,6 +322,8 @@ async def test_a_disk_that_takes_nothing_claims_nothing(rig: Rig, monkeypatch: p
     rig.start()
     await rig.submit(b"a")
     await until(lambda: rig.delivery.pause_reason is not None)
+    rig.clock.now += 31
+    assert rig.delivery.failing_for_seconds == 31
     assert rig.offset == 0
     await rig.delivery.drained()
     assert rig.offset == 100

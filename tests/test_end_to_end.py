@@ -140,6 +140,14 @@ def test_a_dry_run_sends_and_moves_nothing(host: Host, langfuse: FakeLangfuse) -
     assert not host.state.exists()
 
 
+def test_a_dry_run_counts_only_what_is_unread(host: Host, langfuse: FakeLangfuse) -> None:
+    """Beside the daemon, whose own counts are of other lines."""
+    host.write(*[kong_line(1, seq) for seq in range(20)])
+    assert host.run("run", "--once").returncode == 0
+    host.write(kong_line(1, 20))
+    assert host.run("run", "--dry-run").stdout.startswith("1 unread lines: 1 AI calls")
+
+
 def test_a_second_daemon_on_one_state_directory_is_refused(host: Host) -> None:
     """Two would deliver twice; the message names the first."""  # covers PRC-08
     host.start()

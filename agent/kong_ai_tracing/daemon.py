@@ -30,6 +30,7 @@ def run(config: Config, *, once: bool = False, dry_run: bool = False) -> int:
     destination = assembly.destination_of(config)
     if dry_run:
         with contextlib.closing(Store.copy_in_memory(config.state_dir)) as store:
+            store.begin_new_account()  # a copy: what the daemon counted so far is not of this run
             code = asyncio.run(_run(config, store, assembly.Nowhere(destination), once=True))
             sys.stdout.write(_dry_account(store))
             return code

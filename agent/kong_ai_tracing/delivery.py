@@ -123,9 +123,15 @@ class Delivery:
         return len(self._live) + len(self._outbox)
 
     @property
+    def failing_for_seconds(self) -> float:
+        """How long the destination, or the disk, has taken nothing; 0 while both do."""
+        since = self._ledger.failing_since
+        return max(self.gate.failing_for_seconds, 0.0 if since is None else self._clock() - since)
+
+    @property
     def pause_reason(self) -> str | None:
         """Why `submit` waits, when it does."""
-        if self._ledger.failed:
+        if self._ledger.failing_since is not None:
             return "the state directory cannot be written"
         if self._no_room:
             return "the outbox is full"

@@ -67,8 +67,8 @@ class Ledger:
         )
         self.outbox_bytes = store.outbox_bytes()
         """What the outbox takes on disk, with the bodies of the next commit."""
-        self.failed = False
-        """True while the disk does not take what is settled."""
+        self.failing_since: float | None = None
+        """Since when the disk does not take what is settled."""
 
     # -- what is settled
 
@@ -174,23 +174,23 @@ class Ledger:
             cause = error.__cause__
             if not isinstance(cause, sqlite3.OperationalError):
                 raise
-            if not self.failed:
+            if self.failing_since is None:
+                self.failing_since = self._clock()
                 log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(cause))
             commit.merge(self._next)
             self._next = commit
             self._due.set()
-            self.failed = True
         else:
-            if self.failed:
+            if self.failing_since is not None:
                 log.info("store.resumed path=%s", self._store.path)
             if commit.delivered:
                 unwritten = sum(len(body.data) for body in self._next.spilled.values())
                 self.outbox_bytes = unwritten + await self._on_store(self._store.outbox_bytes)
-            self.failed = False
+            self.failing_since = None
         self._writing = None
         async with self._moved:
             self._moved.notify_all()
-        return not self.failed
+        return self.failing_since is None
 
     def _write_whole(self, commit: Commit) -> None:
         """Add the waiting calls that must be written whole from now on."""

@@ -73,8 +73,8 @@ class Service:
     async def run_to_end(self, *, patience_seconds: float) -> int:
         """Read what there is and deliver it; gives the exit code.
 
-        A destination that takes nothing for `patience_seconds`, or until its operator acts, ends the run:
-        what was read rests in the outbox, and the rest is read by the next run.
+        A destination or a state directory that takes nothing for `patience_seconds`, or until an operator
+        acts, ends the run: what was read rests in the outbox, and the rest is read by the next run.
         """
         async with self._running() as sending:
             reading = asyncio.create_task(self._read_and_drain())
@@ -103,8 +103,7 @@ class Service:
         return EXIT_DELIVERED if delivered else EXIT_UNREACHABLE
 
     def _hopeless(self, patience_seconds: float) -> bool:
-        gate = self.delivery.gate
-        return gate.holding or gate.failing_for_seconds > patience_seconds
+        return self.delivery.gate.holding or self.delivery.failing_for_seconds > patience_seconds
 
     async def _read_and_drain(self) -> None:
         await self.pipeline.run_to_end()
