@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format bench setup setup-dev lock clean
+.PHONY: help demo test storm check lint format bench setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -20,6 +20,10 @@ demo: setup ## tail a made-up Kong log and show its traces; no account, no netwo
 
 test: setup-dev ## run the whole test suite
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+storm: setup-dev ## kill it at random for some minutes, under rotation and outages; print what was lost
+	$(BIN)/python tests/storm.py $(STORM_ARGS)
+	$(BIN)/python tests/storm.py --shared $(STORM_ARGS)
 
 check: lint test ## format, lint, strict types, tests
 

@@ -36,7 +36,7 @@ from langfuse_server import FakeLangfuse
 WRITERS: tuple[dict[str, object], ...] = ({}, {"reopen": True}, {})
 RELOADED_WRITER = 2
 WEATHER = ("500*", "200*", "429:0.2*3,200*", "cut*5,200*", "accept-cut*3,200*", "hang*2,200*", "200*", "401*")
-COPYTRUNCATE_EVERY = 5
+COPYTRUNCATE_EVERY = 3
 SETTINGS = ("langfuse_timeout = 5000", "[tailing]", "scan_interval_seconds = 0.3")
 
 
