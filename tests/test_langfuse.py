@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -78,6 +80,24 @@ async def test_each_answer_has_one_meaning(server: FakeLangfuse, script: str, ki
     """Only what can never pass is refused; everything else keeps the data."""  # covers SNK-09
     server.script(script)
     assert isinstance(await send(langfuse(server.url)), kind)
+
+
+async def test_an_answer_that_never_ends_is_given_up() -> None:
+    """Byte after byte, each in time, would keep a sender busy for ever."""  # covers SNK-09
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while not writer.is_closing():
+                writer.write(b" ")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    trickling = await asyncio.start_server(trickle, "127.0.0.1", 0)
+    port = trickling.sockets[0].getsockname()[1]
+    async with trickling, asyncio.timeout(5):
+        outcome = await send(langfuse(f"http://127.0.0.1:{port}", timeout=0.1))
+    assert isinstance(outcome, TryLater)
 
 
 async def test_a_wrong_key_holds_and_is_not_printed(server: FakeLangfuse) -> None:

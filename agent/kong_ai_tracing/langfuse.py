@@ -18,6 +18,8 @@ from kong_ai_tracing.spans import Span
 _PROBE_KEYS_SECONDS = 360.0
 _PROBE_PATH_SECONDS = 60.0
 _MAX_RETRY_AFTER_SECONDS = 300.0
+# The client's time-out is for each step of a request: a server that trickles would never reach it.
+_STEPS_IN_TIME = 4
 _MAX_REASON_CHARACTERS = 300
 _RETRYABLE = frozenset({408, 425, 429})
 
@@ -40,6 +42,7 @@ class Langfuse:
     ) -> None:
         self._url = otlp_url
         self._compress = compress
+        self._patience_seconds = timeout_seconds * _STEPS_IN_TIME
         self._client = httpx.AsyncClient(
             auth=httpx.BasicAuth(public_key, secret_key),
             timeout=timeout_seconds,
@@ -69,8 +72,9 @@ class Langfuse:
             body = await asyncio.to_thread(body.pack if self._compress else body.unpack)
         headers = {"content-encoding": "gzip"} if body.packed else {}
         try:
-            response = await self._client.post(self._url, content=body.data, headers=headers)
-        except httpx.TimeoutException as error:
+            async with asyncio.timeout(self._patience_seconds):
+                response = await self._client.post(self._url, content=body.data, headers=headers)
+        except (httpx.TimeoutException, TimeoutError) as error:
             return TryLater(f"no answer in time ({type(error).__name__})")
         except httpx.HTTPError as error:
             return TryLater(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
