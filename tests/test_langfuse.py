@@ -85,18 +85,23 @@ async def test_each_answer_has_one_meaning(server: FakeLangfuse, script: str, ki
 async def test_an_answer_that_never_ends_is_given_up() -> None:
     """Byte after byte, each in time, would keep a sender busy for ever."""  # covers SNK-09
 
+    ended = asyncio.Event()
+
     async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            while not writer.is_closing():
+        with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 100000\r\n\r\n")
+            while not reader.at_eof():
                 writer.write(b" ")
                 await writer.drain()
-                await asyncio.sleep(0.02)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(reader.read(65_536), 0.02)
+        ended.set()
 
     trickling = await asyncio.start_server(trickle, "127.0.0.1", 0)
     port = trickling.sockets[0].getsockname()[1]
     async with trickling, asyncio.timeout(5):
         outcome = await send(langfuse(f"http://127.0.0.1:{port}", timeout=0.1))
+        await ended.wait()
     assert isinstance(outcome, TryLater)
 
 
