@@ -13,9 +13,9 @@ from msgspec.structs import replace
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import EMPTY_MARKER, Origin, SetAside, marker_of
-from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
-from kong_ai_tracing.store import Commit, Refusal, Store
+from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storestatus import read_status
 from kong_ai_tracing.traces import RememberedTrace
 from test_traces import call
@@ -177,10 +177,10 @@ def test_status_is_read_beside_the_writer(store: Store) -> None:
     step = Progress(
         records={1: RECORD},
         set_aside=[SetAside(Origin(RECORD.path, 1, 10, 20), "not JSON")],
+        refused=[Refusal(2, "400", b"x")],
         counts={"lines": 5},  # type: ignore[arg-type]
     )
-    refused = [Refusal(2, "400", b"x")]
-    store.commit(Commit(step, {1: Body(3, b"one")}, refused=refused, health={"langfuse": {"state": "ok"}}))
+    store.commit(Commit(step, {1: Body(3, b"one")}, health={"langfuse": {"state": "ok"}}))
     status = read_status(store.path.parent)
     assert status is not None
     assert (status.outbox_batches, status.outbox_bytes, status.outbox_spans) == (1, 3, 3)

@@ -21,9 +21,9 @@ from kong_ai_tracing.batches import Batch, Body, WireForm
 from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.outcomes import Accepted, Outcome, Refused
-from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import StoreError
-from kong_ai_tracing.store import Refusal, Restored, Store
+from kong_ai_tracing.store import Restored, Store
 
 log = logging.getLogger(__name__)
 
@@ -299,16 +299,19 @@ class Delivery:
                 refusals[0].reason,
             )
         async with self._moved:
+            # What came of a batch is written down together with its progress, or its going from the outbox:
+            # after a crash in between it is sent again, and must not be counted twice.
+            outcome = Progress(counts=counts, refused=list(refusals))
             live = self._live.get(number)
             if live is not None:
+                live.batch.progress.merge(outcome)
                 self._acknowledged[number] = live.batch.progress
             else:
                 del self._outbox[number]
                 self._follows.pop(number, None)
                 self._ledger.delivered(number)
+                self._ledger.settle(outcome)
             self._settle()
-            self._ledger.refused(refusals)
-            self._ledger.count(counts)
             self._moved.notify_all()
 
     async def _put_back(self, number: int) -> None:

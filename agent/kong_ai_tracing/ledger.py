@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 import logging
 import sqlite3
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.statedir import StoreError, as_store_error
-from kong_ai_tracing.store import Commit, Refusal, Restored, Store
+from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.threads import to_its_end
 
 log = logging.getLogger(__name__)
@@ -98,14 +98,6 @@ class Ledger:
     def delivered(self, number: int) -> None:
         """A spilled body may go."""
         self._next.delivered.append(number)
-        self._due.set()
-
-    def refused(self, refusals: Sequence[Refusal]) -> None:
-        self._next.refused.extend(refusals)
-        self._due.set()
-
-    def count(self, counts: Counter[str]) -> None:
-        self._next.progress.counts.update(counts)
         self._due.set()
 
     def note_health(self, destination: str, value: dict[str, Any]) -> None:

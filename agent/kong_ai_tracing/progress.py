@@ -16,6 +16,14 @@ from kong_ai_tracing.lines import SetAside
 from kong_ai_tracing.traces import RememberedTrace
 
 
+class Refusal(Struct, frozen=True):
+    """A body the destination will never take, with its reason."""
+
+    spans: int
+    reason: str
+    packed: bytes
+
+
 class Progress(Struct):
     """One step forward, in the order in which it was read."""
 
@@ -31,11 +39,18 @@ class Progress(Struct):
     remembered: dict[str, RememberedTrace] = field(default_factory=dict)
     forgotten: list[str] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
         return bool(
-            self.positions or self.records or self.retired or self.held or self.released or self.set_aside
+            self.positions
+            or self.records
+            or self.retired
+            or self.held
+            or self.released
+            or self.set_aside
+            or self.refused
         )
 
     def release(self, call_id: str) -> None:
@@ -58,4 +73,5 @@ class Progress(Struct):
             self.forget(trace_id)
         self.remembered.update(later.remembered)
         self.set_aside.extend(later.set_aside)
+        self.refused.extend(later.refused)
         self.counts.update(later.counts)

@@ -52,14 +52,6 @@ class Restored(Struct, frozen=True):
     """Which of them must arrive after all up to another number."""
 
 
-class Refusal(Struct, frozen=True):
-    """A body the destination will never take, with its reason."""
-
-    spans: int
-    reason: str
-    packed: bytes
-
-
 class Commit(Struct):
     """One transaction: a step of progress, the bodies that rest from now on, those that were delivered."""
 
@@ -67,7 +59,6 @@ class Commit(Struct):
     spilled: dict[int, Body] = field(default_factory=dict)
     """Packed bodies by batch number."""
     delivered: list[int] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
     held_by_value: dict[str, AICall] = field(default_factory=dict)
     """Waiting calls whose line may soon be gone: written whole."""
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -80,7 +71,6 @@ class Commit(Struct):
             or self.progress.counts
             or self.spilled
             or self.delivered
-            or self.refused
             or self.held_by_value
             or self.health
             or self.new_roots
@@ -93,7 +83,6 @@ class Commit(Struct):
         self.progress.merge(later.progress)
         self.spilled.update(later.spilled)
         self.delivered.extend(later.delivered)
-        self.refused.extend(later.refused)
         self.held_by_value.update(later.held_by_value)
         self.health.update(later.health)
         self.new_roots.update(later.new_roots)
@@ -203,7 +192,7 @@ class Store:
             db.executemany("DELETE FROM outbox WHERE number = ?", [(n,) for n in commit.delivered])
             db.executemany(
                 "INSERT INTO refused (refused_ms, spans, reason, body) VALUES (?, ?, ?, ?)",
-                [(now_ms, r.spans, r.reason, r.packed) for r in commit.refused],
+                [(now_ms, r.spans, r.reason, r.packed) for r in commit.progress.refused],
             )
             self._write_set_aside(commit.progress, now_ms)
             db.executemany(
