@@ -21,6 +21,7 @@ from kong_ai_tracing.traces import Grouping
 from kong_writer import kong_line, observation_id
 
 OTHER_TRAFFIC = b'{"request":{"id":"1"},"response":{"status":200},"started_at":1}\n'
+MAX_BATCH_BYTES = 200
 FIRST, LATE = 10, 764
 """Two lines of one trace; the second comes 15 s of log time later."""
 
@@ -100,7 +101,9 @@ class Rig:
         self.clock = Clock()
         self.source = Source()
         self.taker = Taker()
-        batcher = Batcher(Form(), first_number=1, max_bytes=1 << 20, max_age_seconds=0.5, clock=self.clock)
+        batcher = Batcher(
+            Form(), first_number=1, max_bytes=MAX_BATCH_BYTES, max_age_seconds=0.5, clock=self.clock
+        )
         parts: dict[str, Any] = {
             "source": self.source,
             "settings": CallSettings(),
@@ -143,6 +146,16 @@ async def test_history_is_grouped_as_it_was_live(rig: Rig) -> None:
     await rig.pipeline.run_to_end()
     assert rig.taker.spans[observation_id(1, FIRST)] == "None"
     assert rig.taker.spans[observation_id(1, LATE)] == observation_id(1, FIRST)
+
+
+async def test_many_groups_that_leave_together_fill_many_batches(rig: Rig) -> None:
+    """One body with all of them would be larger than a server takes."""
+    rig.source.unread += [kong_line(1, seq, shared=True) for seq in range(90)]
+    await rig.pipeline.run_to_end()
+    sizes = [len(batch.body.data) for batch in rig.taker.batches if batch.body]
+    assert len(rig.taker.spans) > 90
+    assert max(sizes) < 2 * MAX_BATCH_BYTES
+    assert sum(batch.progress.counts["calls"] for batch in rig.taker.batches) == 90
 
 
 async def test_a_stop_does_not_wait_for_a_disk_that_takes_nothing(rig: Rig) -> None:

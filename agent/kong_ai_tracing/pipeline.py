@@ -137,7 +137,7 @@ class Pipeline:
             pass
         self._take_scan(await self._source.scan())  # what was noticed since the last one
         if not self.stopping:
-            self._emit(self._grouping.flush(self._log_now_ms))
+            await self._release(at_once=True)
         await self._close_batch()
         self.finished = not self.stopping
 
@@ -180,7 +180,7 @@ class Pipeline:
         """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
         self._pass_time()
         self._idle_since = self._clock()
-        self._emit(self._grouping.due(self._log_now_ms))
+        await self._release()
         due_in_seconds = self._batcher.due_in_seconds
         if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
             await self._close_batch()
@@ -242,13 +242,28 @@ class Pipeline:
         self._progress.counts["calls"] += len(calls)
         self._advance_log_time(calls[0])
         # First, so that a group whose time is over is not joined by the call that shows it.
-        self._emit(self._grouping.due(self._log_now_ms))
+        self._fill_batch()
         emissions = self._grouping.add(calls, self._log_now_ms)
         if emissions:
             self._emit(emissions)
         else:
             for call in calls:
                 self._progress.held[call.id] = call
+
+    async def _release(self, *, at_once: bool = False) -> None:
+        """Let the groups go whose waiting is over, in as many batches as they fill."""
+        self._fill_batch(at_once=at_once)
+        while self._batcher.full and not self.stopping:
+            await self._close_batch()
+            self._fill_batch(at_once=at_once)
+
+    def _fill_batch(self, *, at_once: bool = False) -> None:
+        """Group by group until the batch is full: what is left waits in its groups for the next one."""
+        while not self._batcher.full:
+            emissions = self._grouping.take(self._log_now_ms, at_once=at_once)
+            if not emissions:
+                break
+            self._emit(emissions)
 
     def _emit(self, emissions: Iterable[Emission]) -> None:
         progress = self._progress

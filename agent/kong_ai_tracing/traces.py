@@ -112,21 +112,27 @@ class Grouping(Struct):
 
     def due(self, now_ms: int) -> Iterator[Emission]:
         """Spans of the groups whose waiting is over."""
-        limits = self.limits
-        while self._groups:
-            trace_id, group = next(iter(self._groups.items()))
-            oldest_id, first_seen_ms = next(iter(self._by_age.items()))
-            if self.held_bytes > limits.max_held_bytes or now_ms - group.last_seen_ms >= limits.idle_ms:
-                yield from self._close(trace_id, now_ms)
-            elif now_ms - first_seen_ms >= limits.hold_ms:
-                yield from self._close(oldest_id, now_ms)
-            else:
-                break
+        while emissions := self.take(now_ms):
+            yield from emissions
 
     def flush(self, now_ms: int) -> Iterator[Emission]:
         """Spans of all groups: nothing more will come."""
-        while self._groups:
-            yield from self._close(next(iter(self._groups)), now_ms)
+        while emissions := self.take(now_ms, at_once=True):
+            yield from emissions
+
+    def take(self, now_ms: int, *, at_once: bool = False) -> list[Emission]:
+        """Spans of one group whose waiting is over, or with `at_once` of any; none when there is none."""
+        limits = self.limits
+        if not self._groups:
+            return []
+        trace_id, group = next(iter(self._groups.items()))
+        oldest_id, first_seen_ms = next(iter(self._by_age.items()))
+        quiet = now_ms - group.last_seen_ms >= limits.idle_ms
+        if quiet or at_once or self.held_bytes > limits.max_held_bytes:
+            return list(self._close(trace_id, now_ms))
+        if now_ms - first_seen_ms >= limits.hold_ms:
+            return list(self._close(oldest_id, now_ms))
+        return []
 
     def next_due_ms(self) -> int | None:
         """When `due` will next have something to give, if no call comes before."""
