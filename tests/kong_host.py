@@ -28,6 +28,7 @@ class Host:
         self.notes = directory / "written"
         self.messages = directory / "messages"
         self.daemon: subprocess.Popen[bytes] | None = None
+        self.starts = 0
         self.writers: list[subprocess.Popen[bytes]] = []
         self.configure(langfuse)
 
@@ -54,6 +55,7 @@ class Host:
         )
 
     def start(self) -> None:
+        self.starts += 1
         with self.messages.open("ab") as messages:
             self.daemon = subprocess.Popen(
                 [*PROGRAM, "run", "--config", str(self.config)], env=self.environ, stderr=messages
@@ -67,6 +69,7 @@ class Host:
     def stop(self) -> float:
         """SIGTERM; gives the seconds until the end."""
         assert self.daemon is not None
+        wait_until(lambda: self.messages.read_text().count("service.ready") == self.starts, "readiness")
         began = time.monotonic()
         self.daemon.terminate()
         assert self.daemon.wait(20) == 0, self.messages.read_text()

@@ -23,7 +23,9 @@ from rich.console import Console
 from kong_ai_tracing import localstore
 from kong_ai_tracing.demolines import Gateway
 from kong_ai_tracing.demostory import Scene, story
+from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.localstore import LocalTraces
+from kong_ai_tracing.storestatus import read_status
 from kong_ai_tracing.tree import console_for, print_trace
 
 _SCENE_SECONDS = 0.55
@@ -64,8 +66,11 @@ class _Demo:
             f"{self._indented(self._config.read_text())}",
             end="",
         )
+        writing = self._write()
+        self._scenes.append(next(writing))
         with self._daemon() as daemon:
-            for scene in self._write():
+            self._wait_for_first_look(daemon, patience_seconds)
+            for scene in writing:
                 self._scenes.append(scene)
                 self._show_news_for(scene_seconds)
                 if daemon.poll() is not None:
@@ -98,6 +103,16 @@ class _Demo:
                 yield daemon
             finally:
                 _stop(daemon)
+
+    def _wait_for_first_look(self, daemon: subprocess.Popen[bytes], patience_seconds: float) -> None:
+        """What is renamed before the daemon has seen it is history to it, and left to `backfill`."""
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline and daemon.poll() is None:
+            with suppress(OperatorError):
+                status = read_status(self._state)
+                if status is not None and status.files:
+                    return
+            time.sleep(_POLL_SECONDS)
 
     def _write(self) -> Iterator[Scene]:
         """Append line by line, as Kong does: one write each, and for a while into a file already renamed."""

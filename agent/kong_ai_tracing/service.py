@@ -115,6 +115,7 @@ class Service:
         sending = asyncio.create_task(self.delivery.run())
         try:
             with _stop_on_signals(self.pipeline):
+                log.info("service.ready")  # from here on a signal ends it in good order
                 await self.pipeline.restore(self._restored, self._source.reread)
                 yield sending
         finally:
