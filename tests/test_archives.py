@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from kong_ai_tracing import archivefiles
 from kong_ai_tracing.archives import ArchiveError, Archives
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import Line, marker_of
@@ -181,7 +182,9 @@ async def test_a_line_of_a_file_that_is_not_read_now_is_found_again(plain: Path,
     await source.close()
     assert chunk is not None
     origin = replace(chunk.items[3].origin, file_id=17)
-    line = await archives(packed).reread(origin)
+    other = archives(packed)
+    line = await other.reread(origin)
+    await other.close()
     assert line is not None
     assert line.data == text(LINES)[3]
 
@@ -197,6 +200,27 @@ async def test_a_line_is_read_again_by_its_place(plain: Path, packed: Path) -> N
         await source.close()
         assert again is not None
         assert again.data == lines[5].removesuffix(b"\n")
+
+
+async def test_many_lines_are_read_again_in_one_reading(
+    packed: Path, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a kill thousands of calls may have waited; the file is not decompressed for each of them."""
+    source = archives(plain, packed)
+    origins = []
+    while chunk := await source.read():
+        origins += [item.origin for item in chunk.items]
+    await source.close()
+    opened = []
+    real = archivefiles.open_content
+    monkeypatch.setattr(archivefiles, "open_content", lambda path: opened.append(path) or real(path))
+    again = archives(plain, packed)
+    opened.clear()
+    for origin in origins[::3]:
+        assert await again.reread(origin) is not None
+    assert await again.reread(origins[0]) is not None, "also out of order"
+    await again.close()
+    assert len(opened) == 3
 
 
 async def test_empty_files_are_no_trouble(tmp_path: Path, plain: Path) -> None:

@@ -34,6 +34,7 @@ class Content:
     """Reads forward only. Raises OSError when the file cannot be opened; reading itself raises nothing."""
 
     def __init__(self, path: str) -> None:
+        self.path = path
         self.position = 0
         self.damage: str | None = None
         """Why there is nothing more to read, when that is not the end of the file."""

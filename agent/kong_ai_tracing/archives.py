@@ -70,6 +70,7 @@ class Archives:
         self._cutter = LineCutter(max_line_bytes=max_line_bytes)
         self._current: _Archive | None = None
         self._content: Content | None = None
+        self._rereading: Content | None = None
         self._announced = False
         self._notices: list[Notice] = []
         self._finished_bytes = 0
@@ -116,18 +117,43 @@ class Archives:
     async def reread(self, origin: Origin) -> Line | None:
         """One earlier line again; None when it is no longer there.
 
-        It may be of a file that this run was not asked to read.
+        It may be of a file that this run was not asked to read. Asked for in the order of the files, many
+        lines cost one reading: to begin anew for each would take hours in a large compressed file.
         """
         paths = [one.record.path for one in self._archives if one.record.file_id == origin.file_id]
         for path in dict.fromkeys([*paths, origin.file]):
-            if line := await asyncio.to_thread(_read_line, path, origin):
+            if line := await asyncio.to_thread(self._read_line, path, origin):
                 return line
         return None
 
     async def close(self) -> None:
         self._close()
+        self._end_rereading()
+
+    def _read_line(self, path: str, origin: Origin) -> Line | None:
+        content = self._rereading
+        if content is None or content.path != path or content.position > origin.offset:
+            self._end_rereading()
+            try:
+                content = self._rereading = Content(path)
+            except OSError:
+                return None
+        if _skip_to(content, origin.offset, EMPTY_MARKER) != "there":
+            return None
+        data = b""
+        while len(data) < origin.length and (piece := content.read(origin.length - len(data))):
+            data += piece
+        if len(data) < origin.length - 1:
+            return None
+        return Line(origin.file, origin.file_id, origin.offset, data[: origin.length - 1])
+
+    def _end_rereading(self) -> None:
+        if self._rereading is not None:
+            self._rereading.close()
+            self._rereading = None
 
     def _open(self, archive: _Archive) -> None:
+        self._end_rereading()
         record = archive.record
         offset, marker = self._reached[record.file_id]
         self._content = Content(record.path)
@@ -263,21 +289,6 @@ def _skip_to(content: Content, offset: int, marker: Marker) -> Literal["there", 
         tail = (tail + piece)[-MARKER_BYTES:]
     before = tail[-marker.length :] if marker.length else b""
     return "there" if marker_of(before) == marker else "other"
-
-
-def _read_line(path: str, origin: Origin) -> Line | None:
-    data = b""
-    try:
-        with closing(Content(path)) as content:
-            if _skip_to(content, origin.offset, EMPTY_MARKER) != "there":
-                return None
-            while len(data) < origin.length and (piece := content.read(origin.length - len(data))):
-                data += piece
-    except OSError:
-        return None
-    if len(data) < origin.length - 1:
-        return None
-    return Line(origin.file, origin.file_id, origin.offset, data[: origin.length - 1])
 
 
 def _started_at_ms(text: bytes) -> float | None:
