@@ -28,7 +28,7 @@ class Host:
         self.notes = directory / "written"
         self.messages = directory / "messages"
         self.daemon: subprocess.Popen[bytes] | None = None
-        self.starts = 0
+        self.said_before = 0
         self.writers: list[subprocess.Popen[bytes]] = []
         self.configure(langfuse)
 
@@ -55,8 +55,8 @@ class Host:
         )
 
     def start(self) -> None:
-        self.starts += 1
         with self.messages.open("ab") as messages:
+            self.said_before = messages.tell()
             self.daemon = subprocess.Popen(
                 [*PROGRAM, "run", "--config", str(self.config)], env=self.environ, stderr=messages
             )
@@ -69,7 +69,8 @@ class Host:
     def stop(self) -> float:
         """SIGTERM; gives the seconds until the end."""
         assert self.daemon is not None
-        wait_until(lambda: self.messages.read_text().count("service.ready") == self.starts, "readiness")
+        # Of this run alone: an earlier one may have been killed before it was ready.
+        wait_until(lambda: b"service.ready" in self.messages.read_bytes()[self.said_before :], "readiness")
         began = time.monotonic()
         self.daemon.terminate()
         assert self.daemon.wait(20) == 0, self.messages.read_text()
