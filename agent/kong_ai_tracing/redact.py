@@ -1,0 +1,190 @@
+"""A call in, the same call without what must not leave the host out.
+
+The last step before calls are grouped, stored and sent. It is pure, and what it takes out is replaced by a
+placeholder with its kind (`[REDACTED:openai_key]`) and counted in the call's metadata. Ids are only searched
+for secrets: a user id that is an e-mail address is what the operator chose to send.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from typing import Any
+
+import orjson
+from msgspec import Struct
+from msgspec.structs import replace
+
+from kong_ai_tracing.calls import AICall, Context, Observation
+from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.jsontext import dump
+from kong_ai_tracing.redaction.cleaner import Cleaner
+from kong_ai_tracing.redaction.finder import problem_of
+from kong_ai_tracing.redaction.named import AWS_SECRET, NAMED, PASSWORD, SECRET
+from kong_ai_tracing.redaction.personal import PERSONAL
+from kong_ai_tracing.redaction.rules import SECRETS, Rule
+from kong_ai_tracing.redaction.texts import Counts
+
+REDACTED = "kong_ai_tracing.redacted"
+"""Metadata: how many of each kind were taken out."""
+
+_RULES: tuple[Rule, ...] = (*SECRETS, *NAMED, *PERSONAL)
+_PRESETS: dict[str, frozenset[str]] = {
+    "secrets": frozenset(rule.kind for rule in _RULES if rule.family == "secrets"),
+    "personal": frozenset(rule.kind for rule in _RULES if rule.family == "personal"),
+    "all": frozenset(rule.kind for rule in _RULES),
+    "none": frozenset(),
+}
+KINDS: tuple[str, ...] = (*_PRESETS, *sorted(_PRESETS["all"]))
+"""Every word that `kinds` may hold: the presets, then the kinds."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+_MAX_EXPRESSION = 1000
+
+
+class OwnPattern(Struct, frozen=True, forbid_unknown_fields=True):
+    """What else the operator wants out: a name for the placeholder and an expression."""
+
+    name: str
+    pattern: str
+
+
+class RedactionSettings(Struct, frozen=True, kw_only=True):
+    """What the operator decides about what leaves."""
+
+    kinds: tuple[str, ...] = ("secrets",)
+    """Presets (`secrets`, `personal`, `all`, `none`) and single kinds; they add up."""
+    patterns: tuple[OwnPattern, ...] = ()
+
+
+class RedactionError(OperatorError):
+    """Settings that cannot be followed; the text names every problem."""
+
+
+def problems_of(settings: RedactionSettings) -> list[str]:
+    """What is wrong with the settings, each with what to do about it."""
+    found = [
+        f"redaction kind {kind!r} is unknown; known are: {', '.join(KINDS)}"
+        for kind in settings.kinds
+        if kind not in KINDS
+    ]
+    names = [own.name for own in settings.patterns]
+    found += [f"redaction pattern {name!r} is there twice" for name in set(names) if names.count(name) > 1]
+    for own in settings.patterns:
+        if not _NAME.fullmatch(own.name):
+            found.append(f"redaction pattern name {own.name!r}: use a-z, 0-9 and _, at most 40 characters")
+        if len(own.pattern) > _MAX_EXPRESSION:
+            found.append(
+                f"redaction pattern {own.name!r} is longer than {_MAX_EXPRESSION} characters; split it"
+            )
+        elif problem := problem_of(own.pattern):
+            found.append(
+                f"redaction pattern {own.name!r} is not accepted ({problem}); look-around, back references "
+                "and patterns that match nothing at all are not possible"
+            )
+    return found
+
+
+def cleaner_of(settings: RedactionSettings, *, only_secrets: bool = False) -> Cleaner:
+    """What does the work on texts; raises RedactionError when the settings cannot be followed."""
+    if problems := problems_of(settings):
+        raise RedactionError("\n".join(problems))
+    kinds = frozenset[str]().union(*(_PRESETS.get(kind, {kind}) for kind in settings.kinds))
+    if only_secrets:
+        kinds &= _PRESETS["secrets"]
+    rules = [rule for rule in _RULES if rule.kind in kinds]
+    own = [(own.name, own.pattern) for own in settings.patterns]
+    return Cleaner(rules, kinds & {PASSWORD, SECRET, AWS_SECRET}, own)
+
+
+class Redactor:
+    """Removes what the settings name."""
+
+    def __init__(self, settings: RedactionSettings) -> None:
+        self._cleaner = cleaner_of(settings)
+        self._of_ids = cleaner_of(settings, only_secrets=True)
+
+    def redact(self, call: AICall) -> tuple[AICall, Counts]:
+        """The call without what must not leave, and how many of each kind it held."""
+        counts: Counts = Counter()
+        observation, context = call.observation, call.context
+        cleaner = self._cleaner
+        input_text = cleaner.clean_json(observation.input, counts) if observation.input else observation.input
+        output = cleaner.clean_json(observation.output, counts) if observation.output else observation.output
+        if cleaner.may_change(_labels(observation, context)):
+            observation = self._observation(observation, counts)
+            context = self._context(context, counts)
+        if not counts:
+            return call, counts
+        observation = replace(
+            observation,
+            input=input_text,
+            output=output,
+            metadata={**observation.metadata, REDACTED: dict(sorted(counts.items()))},
+        )
+        return replace(call, observation=observation, context=context), counts
+
+    def _observation(self, observation: Observation, counts: Counts) -> Observation:
+        message = observation.status_message
+        return replace(
+            observation,
+            name=self._text(observation.name, counts),
+            status_message=self._text(message, counts) if message else message,
+            model=self._id(observation.model, counts),
+            model_parameters=self._table(observation.model_parameters, counts),
+            metadata=self._table(observation.metadata, counts),
+        )
+
+    def _context(self, context: Context, counts: Counts) -> Context:
+        return replace(
+            context,
+            trace_name=self._text(context.trace_name, counts),
+            user_id=self._id(context.user_id, counts),
+            session_id=self._id(context.session_id, counts),
+            tags=[self._text(tag, counts) for tag in context.tags],
+            release=self._id(context.release, counts),
+            version=self._id(context.version, counts),
+            metadata=self._table(context.metadata, counts),
+        )
+
+    def _text(self, text: str, counts: Counts) -> str:
+        return _decoded(self._cleaner.clean_text(_encoded(text), counts))
+
+    def _id(self, text: str | None, counts: Counts) -> str | None:
+        return _decoded(self._of_ids.clean_text(_encoded(text), counts)) if text else text
+
+    def _table(self, table: dict[str, Any], counts: Counts) -> dict[str, Any]:
+        """Labels of any depth, as the JSON they will be."""
+        text = dump(table)
+        cleaned = self._cleaner.clean_json(text, counts)
+        if cleaned is text:
+            return table
+        found: dict[str, Any] = orjson.loads(cleaned)
+        return found
+
+
+def _labels(observation: Observation, context: Context) -> bytes:
+    """All short texts of a call in one, to be looked through at once."""
+    return dump(
+        (
+            observation.name,
+            observation.status_message,
+            observation.model,
+            observation.model_parameters,
+            observation.metadata,
+            context.trace_name,
+            context.user_id,
+            context.session_id,
+            context.tags,
+            context.release,
+            context.version,
+            context.metadata,
+        )
+    )
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "replace")
+
+
+def _decoded(text: bytes) -> str:
+    return text.decode("utf-8", "replace")

@@ -1,0 +1,198 @@
+"""JSON in, the same JSON without what must not leave out, and the number of each kind.
+
+Clean text costs one pass of the finder. Only when something can match is a text taken apart, and then only
+those strings are written anew in which something was found: every other byte stays as it was. A string that
+holds JSON itself is treated as such, so that it stays JSON as well.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import orjson
+from msgspec import Raw
+from msgspec.json import Decoder
+
+from kong_ai_tracing.jsontext import string_of, value_of
+from kong_ai_tracing.redaction.named import is_secret, kind_of_name
+from kong_ai_tracing.redaction.rules import Rule
+from kong_ai_tracing.redaction.texts import SHORTEST, Counts, TextCleaner, placeholder
+
+_BACKSLASH = 92
+_COLON = re.compile(rb"\s*+:\s*+")
+_NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*+")
+_ANY_JSON = Decoder(Raw)
+_SHORTEST_NUMBER = 12
+_MARGIN = 64
+"""How much white space may stand before JSON in a string."""
+_MAX_DEPTH = 4
+"""How deep JSON in strings of JSON is taken apart."""
+
+
+class Cleaner:
+    """Takes out what some rules, and the operator's own expressions by their names, describe."""
+
+    def __init__(self, rules: Sequence[Rule], names: frozenset[str], own: Sequence[tuple[str, str]]) -> None:
+        self._texts = TextCleaner(rules, own)
+        self._names = names
+        """The kinds for which a member's name is enough."""
+
+    def may_change(self, json_text: bytes) -> bool:
+        """Whether it is worth taking a JSON text apart."""
+        return self._texts.hint(json_text, 0) < len(json_text) or self._may_be_own(json_text)
+
+    def clean_json(self, text: bytes, counts: Counts) -> bytes:
+        """A valid JSON text, still valid."""
+        every = self._may_be_own(text)
+        if not every and self._texts.hint(text, 0) == len(text):
+            return text
+        return self._clean_json(text, counts, 0, every=every)
+
+    def clean_text(self, text: bytes, counts: Counts) -> bytes:
+        """Any text."""
+        return self._texts.clean(text, counts)
+
+    def _may_be_own(self, json_text: bytes) -> bool:
+        """The operator's expressions may match anything that an escape hides, and so have to see all strings
+        as they read: in one text, because a call for each would cost ten times as much."""
+        if self._texts.own is None:
+            return False
+        texts: list[str] = []
+        _collect(value_of(json_text), texts, 0)
+        return self._texts.own.may_match("\n".join(texts).encode("utf-8", "replace"))
+
+    def _clean_json(self, text: bytes, counts: Counts, depth: int, *, every: bool) -> bytes:
+        """Goes from string to string, and looks into every one, or into those where a hint lies and those
+        which a name announced."""
+        written = _Rewriting(text)
+        hint, position = self._texts.hint(text, 0), 0
+        kind: str | None = None
+        while (start := text.find(b'"', position)) >= 0:
+            if hint < start or kind is not None or every:
+                self._clean_numbers(written, position, start, kind, counts, every=every)
+            if hint == len(text) and kind is None and not every:
+                break
+            end = _end_of_string(text, start)
+            if hint < end or kind is not None or every:
+                value = _unescaped(text, start, end)
+                named = kind if start == position else None
+                cleaned = self._clean_string(value, named, counts, depth, every=every)
+                written.replace(start, end, cleaned)
+                kind, position = self._name(text, value, end)
+                if hint < end:
+                    hint = self._texts.hint(text, end)
+            else:
+                position = end
+        if hint < len(text) or kind is not None or every:
+            self._clean_numbers(written, position, len(text), kind, counts, every=every)
+        return written.text()
+
+    def _name(self, text: bytes, value: bytes, end: int) -> tuple[str | None, int]:
+        """What a string says of the value behind it, if it is a name, and where that value begins."""
+        if self._names and text[end : end + 1] in (b":", b" ", b"\n", b"\r", b"\t"):
+            colon = _COLON.match(text, end)
+            kind = kind_of_name(value) if colon else None
+            if colon and kind in self._names:
+                return kind, colon.end()
+        return None, end
+
+    def _clean_string(
+        self, value: bytes, kind: str | None, counts: Counts, depth: int, *, every: bool
+    ) -> bytes | None:
+        """The new value of a string; None when it stays as it is."""
+        if len(value) < SHORTEST and kind is None and not every:
+            return None
+        if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in (b"{", b"[") and _is_json(value):
+            cleaned = self._clean_json(value, counts, depth + 1, every=every)
+        else:
+            cleaned = self.clean_text(value, counts)
+        return _unless_named(value, cleaned, kind, counts)
+
+    def _clean_numbers(
+        self, written: _Rewriting, start: int, end: int, kind: str | None, counts: Counts, *, every: bool
+    ) -> None:
+        """The numbers between two strings: a card number may have lost its quotes, a password may be one."""
+        for match in _NUMBER.finditer(written.original, start, end):
+            number, named = match[0], kind if match.start() == start else None
+            if every or named is not None or (len(number) >= _SHORTEST_NUMBER and number.isdigit()):
+                cleaned = _unless_named(number, self.clean_text(number, counts), named, counts)
+                written.replace(match.start(), match.end(), cleaned)
+
+
+class _Rewriting:
+    """A JSON text, of which some values are replaced by strings."""
+
+    def __init__(self, text: bytes) -> None:
+        self.original = text
+        self._parts: list[bytes] = []
+        self._copied = 0
+
+    def replace(self, start: int, end: int, value: bytes | None) -> None:
+        if value is not None:
+            self._parts += (self.original[self._copied : start], _quoted(value))
+            self._copied = end
+
+    def text(self) -> bytes:
+        return b"".join((*self._parts, self.original[self._copied :])) if self._parts else self.original
+
+
+def _collect(value: Any, texts: list[str], depth: int) -> None:
+    """All strings and numbers in a JSON value, also those in JSON that strings hold."""
+    if isinstance(value, str):
+        texts.append(value)
+        if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in ("{", "["):
+            _collect(value_of(value), texts, depth + 1)
+    elif isinstance(value, dict):
+        texts.extend(value)
+        for item in value.values():
+            _collect(item, texts, depth)
+    elif isinstance(value, list):
+        for item in value:
+            _collect(item, texts, depth)
+    elif value is not None:
+        texts.append(str(value))
+
+
+def _unless_named(value: bytes, cleaned: bytes, kind: str | None, counts: Counts) -> bytes | None:
+    """What replaces a value: nothing, its cleaned form, or the placeholder that its name asks for."""
+    if cleaned != value:
+        return cleaned
+    if kind is None or not is_secret(kind, value):
+        return None
+    counts[kind] += 1
+    return placeholder(kind)
+
+
+def _end_of_string(text: bytes, start: int) -> int:
+    """The index behind the quote that ends the string which begins at `start`."""
+    end = text.find(b'"', start + 1)
+    while end >= 0:
+        before = end - 1
+        while text[before] == _BACKSLASH:
+            before -= 1
+        if (end - before) % 2:
+            return end + 1
+        end = text.find(b'"', end + 1)
+    return len(text)
+
+
+def _unescaped(text: bytes, start: int, end: int) -> bytes:
+    content = text[start + 1 : end - 1]
+    if b"\\" not in content:
+        return content
+    value = string_of(Raw(text[start:end]))
+    return content if value is None else value.encode("utf-8", "replace")
+
+
+def _quoted(value: bytes) -> bytes:
+    return orjson.dumps(value.decode("utf-8", "replace"))
+
+
+def _is_json(text: bytes) -> bool:
+    try:
+        _ANY_JSON.decode(text)
+    except (ValueError, RecursionError):
+        return False
+    return True
