@@ -15,7 +15,7 @@ ORDER = """
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys optouts context levels timing facts
-    calls redaction redact privacy spans traces tracejson otlp
+    calls redaction redact privacy protection spans traces tracejson otlp
     progress batches statedir storeschema storestatus store gate
     localschema localrecords localstore langfuse local
     ledger delivery pipeline

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from inspect import signature
 from typing import Any
 
 import pytest
@@ -16,6 +15,8 @@ from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.lines import Line
 from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
+from kong_ai_tracing.protection import Protection
+from kong_ai_tracing.redact import RedactionSettings, Redactor
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.traces import Grouping
 from kong_writer import kong_line, observation_id
@@ -104,19 +105,17 @@ class Rig:
         batcher = Batcher(
             Form(), first_number=1, max_bytes=MAX_BATCH_BYTES, max_age_seconds=0.5, clock=self.clock
         )
-        parts: dict[str, Any] = {
-            "source": self.source,
-            "settings": CallSettings(),
-            "grouping": Grouping(),
-            "batcher": batcher,
-            "delivery": self.taker,
-            "rhythm": Rhythm(),
-            "wake": Wake(self.clock),
-            "clock": self.clock,
-        }
-        if "privacy" in signature(Pipeline).parameters:
-            parts["privacy"] = Privacy(PrivacySettings())
-        self.pipeline = Pipeline(**parts)
+        self.pipeline = Pipeline(
+            self.source,
+            CallSettings(),
+            Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings())),
+            Grouping(),
+            batcher,
+            self.taker,
+            rhythm=Rhythm(),
+            wake=Wake(self.clock),
+            clock=self.clock,
+        )
 
     async def live(self, until: Any) -> None:
         running = asyncio.create_task(self.pipeline.run_live())

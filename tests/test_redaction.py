@@ -317,6 +317,21 @@ def test_expressions_that_cannot_be_followed_are_refused(expression: str) -> Non
     assert problem_of(expression)
 
 
+def test_the_operators_patterns_see_what_is_deep_or_not_quoted() -> None:
+    """A thousand levels down, or a number."""
+    deep = "[" * 1000 + '"EMP-1234"' + "]" * 1000
+    assert (
+        cleaner("none", own=OWN).clean_json(deep.encode(), counts := Counter())
+        == deep.replace("EMP-1234", "[REDACTED:employee]").encode()
+    )
+    assert counts == {"employee": 1}
+    number = cleaner("none", own=(OwnPattern("badge", r"^77\d{4}$"),))
+    assert in_json('{"badge": 771234, "n": [1771234, 77.1234]}', number)[0] == {
+        "badge": "[REDACTED:badge]",
+        "n": [1771234, 77.1234],
+    }
+
+
 def test_too_many_places_become_one() -> None:
     """Each single one might cost a look at the whole text."""
     assert OwnFinder(["a"]).places(0, b"a" * 10_000) == [(0, 10_000)]

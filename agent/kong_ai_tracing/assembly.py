@@ -16,6 +16,8 @@ from kong_ai_tracing.localstore import LocalStore
 from kong_ai_tracing.outcomes import Accepted, Outcome
 from kong_ai_tracing.pipeline import Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
+from kong_ai_tracing.protection import Protection
+from kong_ai_tracing.redact import OwnPattern, RedactionSettings, Redactor
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.store import Restored, Store
 from kong_ai_tracing.traces import Grouping, GroupingLimits
@@ -79,17 +81,21 @@ def call_settings_of(config: Config) -> CallSettings:
     )
 
 
-def privacy_of(config: Config) -> Privacy:
-    privacy = config.privacy
-    return Privacy(
-        PrivacySettings(
-            content=privacy.content,
-            user_id=privacy.user_id,
-            user_id_salt=privacy.user_id_salt.reveal() if privacy.user_id_salt else "",
-            sample_rate=privacy.sample_rate,
-            keep_errors=privacy.keep_errors,
-        )
+def protection_of(config: Config) -> Protection:
+    own = [text.partition("=") for text in config.redaction.patterns]
+    redaction = RedactionSettings(
+        kinds=config.redaction.kinds,
+        patterns=tuple(OwnPattern(name, expression) for name, _, expression in own),
     )
+    salt = config.privacy.user_id_salt
+    privacy = PrivacySettings(
+        content=config.privacy.content,
+        user_id=config.privacy.user_id,
+        user_id_salt=salt.reveal() if salt else "",
+        sample_rate=config.privacy.sample_rate,
+        keep_errors=config.privacy.keep_errors,
+    )
+    return Protection(Privacy(privacy), Redactor(redaction))
 
 
 def grouping_of(config: Config) -> Grouping:

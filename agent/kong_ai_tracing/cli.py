@@ -129,6 +129,9 @@ def preview(
     explain: Annotated[
         bool, typer.Option("--explain", help="Say which field of the log gave each value.")
     ] = False,
+    redacted: Annotated[
+        bool, typer.Option("--redacted", help="Show what would leave, and sum up what was taken out.")
+    ] = False,
     config: ConfigOption = None,
 ) -> None:
     """Show the traces of a log file, offline. Nothing is sent, nothing is stored."""
@@ -136,7 +139,15 @@ def preview(
     from kong_ai_tracing import preview
 
     _finish(
-        lambda: preview.run(settings, path, format=format.value, limit=limit, explain=explain, follow=follow)
+        lambda: preview.run(
+            settings,
+            path,
+            format=format.value,
+            limit=limit,
+            explain=explain,
+            follow=follow,
+            redacted=redacted,
+        )
     )
 
 

@@ -23,8 +23,8 @@ from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
-from kong_ai_tracing.privacy import Privacy
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Emission, Grouping
 
@@ -75,7 +75,7 @@ class Pipeline:
         self,
         source: Source,
         settings: CallSettings,
-        privacy: Privacy,
+        protection: Protection,
         grouping: Grouping,
         batcher: Batcher,
         delivery: Delivery,
@@ -86,7 +86,7 @@ class Pipeline:
     ) -> None:
         self._source = source
         self._settings = settings
-        self._privacy = privacy
+        self._protection = protection
         self._grouping = grouping
         self._batcher = batcher
         self._delivery = delivery
@@ -221,7 +221,7 @@ class Pipeline:
                 calls = calls_of(entry, self._settings)
                 if calls:
                     carried = True
-                    self._group(self._allowed(calls))
+                    self._group(calls)
             elif isinstance(entry, SetAside):
                 malformed = True
                 self._set_aside(entry)
@@ -229,14 +229,10 @@ class Pipeline:
                 assert isinstance(entry, Ignored)
         counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
 
-    def _allowed(self, calls: list[AICall]) -> list[AICall]:
-        """The calls as they may leave; those outside of the sample are counted and done with."""
-        kept = [allowed for call in calls if (allowed := self._privacy.apply(call)) is not None]
-        if len(kept) < len(calls):
-            self._progress.counts["calls_sampled_out"] += len(calls) - len(kept)
-        return kept
-
     def _group(self, calls: list[AICall]) -> None:
+        calls, kept_back = self._protection.apply(calls)
+        if kept_back:
+            self._progress.counts.update(kept_back)
         if not calls:
             return
         self._progress.counts["calls"] += len(calls)
@@ -347,5 +343,6 @@ class Pipeline:
             if isinstance(entry, LogEntry):
                 for call in calls_of(entry, self._settings):
                     if call.id == call_id:
-                        return self._privacy.apply(call)
+                        allowed, _ = self._protection.apply([call])
+                        return allowed[0] if allowed else None
         return None

@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +22,7 @@ from kong_ai_tracing.calls import CallSettings, calls_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, LineCutter, OversizedLine, SetAside
+from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.tracejson import trace_json
 from kong_ai_tracing.traces import Emission, Grouping
@@ -43,6 +44,7 @@ def run(
     limit: int | None,
     explain: bool,
     follow: bool,
+    redacted: bool = False,
 ) -> int:
     """Print the traces of a file (`-` is stdin) and say on stderr what the file held; gives the exit code.
 
@@ -54,6 +56,7 @@ def run(
         show=_printer(format),
         limit=limit if limit is not None else sys.maxsize,
         explain=explain,
+        protection=assembly.protection_of(config) if redacted else None,
     )
     try:
         for items in _chunks(path, LineCutter(max_line_bytes=config.tailing.max_line_bytes), follow=follow):
@@ -77,6 +80,9 @@ class _Preview(Struct):
     show: Callable[[list[Span], Explanations], None]
     limit: int
     explain: bool
+    protection: Protection | None = None
+    """What would be kept back when it were sent; None shows everything."""
+    kept_back: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     calls: int = 0
     malformed: int = 0
@@ -107,7 +113,11 @@ class _Preview(Struct):
 
     def summary(self) -> str:
         malformed = f", {self.malformed:,} malformed" if self.malformed else ""
-        return f"{self.lines:,} lines, {self.calls:,} AI calls, {self.shown:,} traces{malformed}\n"
+        text = f"{self.lines:,} lines, {self.calls:,} AI calls, {self.shown:,} traces{malformed}\n"
+        if self.protection is not None:
+            what = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.kept_back.items()))
+            text += f"kept back: {what.replace('redacted_', '') or 'nothing'}\n"
+        return text
 
     def _take_line(self, item: Line | OversizedLine) -> None:
         self.lines += 1
@@ -123,6 +133,11 @@ class _Preview(Struct):
             if not calls:
                 continue
             self.calls += len(calls)
+            if self.protection is not None:
+                calls, kept_back = self.protection.apply(calls)
+                self.kept_back.update(kept_back)
+                if not calls:
+                    continue
             self.explanations.update({call.id: call.explain for call in calls if call.explain})
             self.now_ms = max(self.now_ms, calls[0].observation.ended_at_ms)
             self._collect(self.grouping.add(calls, self.now_ms))

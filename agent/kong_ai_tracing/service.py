@@ -49,7 +49,7 @@ class Service:
         self.pipeline = Pipeline(
             source,
             assembly.call_settings_of(config),
-            assembly.privacy_of(config),
+            assembly.protection_of(config),
             assembly.grouping_of(config),
             assembly.batcher_of(config, destination, self.delivery),
             self.delivery,

@@ -2,7 +2,7 @@
 
 from kong_ai_tracing.config.loading import Loaded, find_config_file, load, load_config
 from kong_ai_tracing.config.problems import ConfigError, Problem
-from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Privacy, Tailing
+from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Privacy, Redaction, Tailing
 
 __all__ = [
     "Config",
@@ -13,6 +13,7 @@ __all__ = [
     "Local",
     "Privacy",
     "Problem",
+    "Redaction",
     "Tailing",
     "find_config_file",
     "load",

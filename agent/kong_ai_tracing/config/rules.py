@@ -8,7 +8,7 @@ from collections.abc import Set as AbstractSet
 from pathlib import Path
 
 from kong_ai_tracing.config.problems import Problem, shown
-from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.config.settings import Config, Redaction
 from kong_ai_tracing.config.values import Given
 from kong_ai_tracing.endpoint import EndpointError, parse_endpoint
 from kong_ai_tracing.secret import Secret
@@ -41,6 +41,24 @@ def broken_rules(
     yield from _keys(config, given, invalid, needed=needs_keys and config.langfuse_enabled)
     yield from _labels(config, given)
     yield from _sizes(config, given)
+    yield from _redaction(config, given)
+
+
+def _redaction(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    if config.redaction == Redaction():
+        return  # The default is right, and the engine need not be loaded to say so.
+    from kong_ai_tracing.redact import OwnPattern, RedactionSettings, problems_of
+
+    kinds, patterns = "redaction.kinds", "redaction.patterns"
+    for problem in problems_of(RedactionSettings(kinds=config.redaction.kinds)):
+        yield _problem(kinds, config.redaction.kinds, given, problem, "name kinds that are known")
+    for text in config.redaction.patterns:
+        name, equals, expression = text.partition("=")
+        if not equals:
+            yield _problem(patterns, text, given, "it has no name", 'write it as "name=expression"')
+            continue
+        for problem in problems_of(RedactionSettings(kinds=(), patterns=(OwnPattern(name, expression),))):
+            yield _problem(patterns, text, given, problem, "see RE2's syntax for what is possible")
 
 
 def _log_paths(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:

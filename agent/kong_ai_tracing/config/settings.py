@@ -76,6 +76,26 @@ class Grouping(Struct, frozen=True, kw_only=True):
     ] = False
 
 
+class Redaction(Struct, frozen=True, kw_only=True):
+    """What is taken out of prompts, answers and labels before anything is stored or sent."""
+
+    kinds: Annotated[
+        tuple[str, ...],
+        Meta(
+            description='Presets ("secrets", "personal", "all", "none") and single kinds like "email"; they'
+            " add up. Personal are e-mail addresses, phone, card and account numbers and IP addresses."
+        ),
+    ] = ("secrets",)
+    patterns: Annotated[
+        tuple[str, ...],
+        Meta(
+            description="What else is to go, each as name=expression in RE2's syntax; the name stands in the"
+            " placeholder.",
+            examples=[("badge=B-[0-9]{6}",)],
+        ),
+    ] = ()
+
+
 class Privacy(Struct, frozen=True, kw_only=True):
     """How much of a call leaves this host. A caller's opt-out header can only reduce it further."""
 
@@ -253,6 +273,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = None
     tailing: Tailing = field(default_factory=Tailing)
     grouping: Grouping = field(default_factory=Grouping)
+    redaction: Redaction = field(default_factory=Redaction)
     privacy: Privacy = field(default_factory=Privacy)
     delivery: Delivery = field(default_factory=Delivery)
     local: Local = field(default_factory=Local)

@@ -59,9 +59,7 @@ class Cleaner:
         as they read: in one text, because a call for each would cost ten times as much."""
         if self._texts.own is None:
             return False
-        texts: list[str] = []
-        _collect(value_of(json_text), texts, 0)
-        return self._texts.own.may_match("\n".join(texts).encode("utf-8", "replace"))
+        return self._texts.own.may_match("\n".join(_texts_in(json_text)).encode("utf-8", "replace"))
 
     def _clean_json(self, text: bytes, counts: Counts, depth: int, *, every: bool) -> bytes:
         """Goes from string to string, and looks into every one, or into those where a hint lies and those
@@ -138,21 +136,24 @@ class _Rewriting:
         return b"".join((*self._parts, self.original[self._copied :])) if self._parts else self.original
 
 
-def _collect(value: Any, texts: list[str], depth: int) -> None:
-    """All strings and numbers in a JSON value, also those in JSON that strings hold."""
-    if isinstance(value, str):
-        texts.append(value)
-        if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in ("{", "["):
-            _collect(value_of(value), texts, depth + 1)
-    elif isinstance(value, dict):
-        texts.extend(value)
-        for item in value.values():
-            _collect(item, texts, depth)
-    elif isinstance(value, list):
-        for item in value:
-            _collect(item, texts, depth)
-    elif value is not None:
-        texts.append(str(value))
+def _texts_in(json_text: bytes) -> list[str]:
+    """All strings and numbers in a JSON text, also those in JSON that strings hold."""
+    texts: list[str] = []
+    waiting: list[tuple[Any, int]] = [(value_of(json_text), 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if isinstance(value, str):
+            texts.append(value)
+            if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in ("{", "["):
+                waiting.append((value_of(value), depth + 1))
+        elif isinstance(value, dict):
+            texts.extend(value)
+            waiting.extend((item, depth) for item in value.values())
+        elif isinstance(value, list):
+            waiting.extend((item, depth) for item in value)
+        elif value is not None:
+            texts.append(str(value))
+    return texts
 
 
 def _unless_named(value: bytes, cleaned: bytes, kind: str | None, counts: Counts) -> bytes | None:
