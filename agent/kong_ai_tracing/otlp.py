@@ -8,13 +8,13 @@ JSON strings because it would keep OTLP's own maps as raw text.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
 
 from kong_ai_tracing import __version__
 from kong_ai_tracing.spans import Span
+from kong_ai_tracing.tracejson import rfc3339
 
 # A scope whose name begins with "langfuse-sdk" keeps the server from repeating every attribute as metadata.
 _HEAD = orjson.dumps(
@@ -54,7 +54,7 @@ def encode(span: Span) -> bytes:
     _put_object(before, "langfuse.observation.cost_details", observation.cost_details)
     _put_object(before, "langfuse.observation.metadata", observation.metadata)
     if observation.completion_started_at_ms is not None:
-        completion_start = iso_time(observation.completion_started_at_ms)
+        completion_start = rfc3339(observation.completion_started_at_ms)
         _put(before, "langfuse.observation.completion_start_time", completion_start)
     head = {
         "traceId": span.trace_id,
@@ -123,9 +123,3 @@ def split(body: bytes) -> list[bytes]:
     parsed = orjson.loads(body)
     spans: Sequence[Any] = parsed["resourceSpans"][0]["scopeSpans"][0]["spans"]
     return [orjson.dumps(span) for span in spans]
-
-
-def iso_time(epoch_ms: int) -> str:
-    """RFC 3339 in UTC with milliseconds; `epoch_ms` lies between the years 1 and 9999."""
-    moment = datetime.fromtimestamp(epoch_ms / 1000, UTC)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{epoch_ms % 1000:03d}Z"
