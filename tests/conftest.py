@@ -1,0 +1,15 @@
+"""What all tests share: CI tries the same examples each time, so that it fails for a change and not by chance.
+
+Outside of CI every run tries new ones.
+"""
+
+from __future__ import annotations
+
+import os
+
+from hypothesis import HealthCheck, settings
+
+# Time is no verdict here: a busy machine makes examples slow, not wrong.
+settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("ci" if os.environ.get("CI") else "local")
