@@ -1,4 +1,4 @@
-"""What all tests share: CI tries the same examples each time, so that it fails for a change and not by chance.
+"""What all tests share: CI tries the same examples each time, so that only a change makes it fail.
 
 Outside of CI every run tries new ones.
 """
