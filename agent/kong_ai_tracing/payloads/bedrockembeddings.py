@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from msgspec import Raw
 
-from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, items_of, value_of
 from kong_ai_tracing.payloads import coarse
 from kong_ai_tracing.payloads.dialect import (
@@ -66,14 +64,6 @@ def _vectors(fields: Fields) -> list[Raw]:
     return items_of(embeddings)
 
 
-def _is_event(event: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
-
-
 DIALECT = Dialect(
     name="bedrock",
     operation="embedding",
@@ -82,8 +72,6 @@ DIALECT = Dialect(
     paths=re.compile(r"/model/[^/]*embed[^/]*/invoke$", re.IGNORECASE),
     is_request=_is_request,
     is_response=_is_vectors,
-    is_event=_is_event,
     read_request=_read_texts,
     read_response=_read_vectors,
-    read_events=_read_events,
 )

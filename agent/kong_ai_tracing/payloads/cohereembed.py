@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from msgspec import Raw
 
-from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, fields_of, items_of
 from kong_ai_tracing.payloads.cohereanswer import usage_of
 from kong_ai_tracing.payloads.conversation import settings_of, text_or_none, values_of, vectors_output
@@ -67,14 +65,6 @@ def _vectors(embeddings: Raw | None) -> list[Raw]:
     return next((vectors for vectors in found if vectors), [])
 
 
-def _never(_: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
-
-
 DIALECT = Dialect(
     name="cohere",
     operation="embedding",
@@ -83,8 +73,6 @@ DIALECT = Dialect(
     paths=re.compile(r"/v[12]/embed/?$"),
     is_request=_is_request,
     is_response=_is_response,
-    is_event=_never,
     read_request=_read_request,
     read_response=_read_response,
-    read_events=_read_events,
 )

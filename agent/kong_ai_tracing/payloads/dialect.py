@@ -52,6 +52,16 @@ class Answered(Struct):
     """True when the answer ends before its end."""
 
 
+def _is_no_event(event: dict[str, Any]) -> bool:
+    """For a dialect that never streams."""
+    return False
+
+
+def _read_no_events(stream: EventStream) -> Answered:
+    """What is left to say of a stream in a dialect that has none."""
+    return Answered(partial=not stream.done)
+
+
 class Dialect(Struct, frozen=True, kw_only=True):
     """One API of a model server.
 
@@ -67,10 +77,10 @@ class Dialect(Struct, frozen=True, kw_only=True):
     distinctive: bool = False
     is_request: Callable[[Fields], bool]
     is_response: Callable[[Fields], bool]
-    is_event: Callable[[dict[str, Any]], bool]
+    is_event: Callable[[dict[str, Any]], bool] = _is_no_event
     read_request: Callable[[Fields], Asked]
     read_response: Callable[[Fields], Answered]
-    read_events: Callable[[EventStream], Answered]
+    read_events: Callable[[EventStream], Answered] = _read_no_events
     read_text: Callable[[str], Answered] | None = None
     """What an answer that is no JSON says; where nothing is given, it is what the assistant said."""
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from msgspec import Raw
 
-from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, string_of, value_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
@@ -65,14 +63,6 @@ def _dimensions(item: Raw) -> int | None:
     return len(items_of(vector))
 
 
-def _is_event(event: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
-
-
 DIALECT = Dialect(
     name="embeddings",
     operation="embedding",
@@ -80,8 +70,6 @@ DIALECT = Dialect(
     paths=re.compile(r"(?<!/api)/embeddings/?$"),
     is_request=_is_request,
     is_response=_is_response,
-    is_event=_is_event,
     read_request=_read_request,
     read_response=_read_response,
-    read_events=_read_events,
 )

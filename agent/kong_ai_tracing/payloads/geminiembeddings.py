@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, objects_of, value_of
 from kong_ai_tracing.payloads.conversation import (
     Draft,
@@ -149,14 +148,6 @@ def _turn(prediction: Any) -> Draft:
     return draft
 
 
-def _never(_: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
-
-
 _MODEL = r"/(?:models|endpoints|tunedModels)/"
 
 EMBEDDING = Dialect(
@@ -167,10 +158,8 @@ EMBEDDING = Dialect(
     distinctive=True,
     is_request=_is_request,
     is_response=_is_response,
-    is_event=_never,
     read_request=_read_request,
     read_response=_read_response,
-    read_events=_read_events,
 )
 
 VERTEX_EMBEDDING = Dialect(
@@ -180,10 +169,8 @@ VERTEX_EMBEDDING = Dialect(
     paths=re.compile(_MODEL + r"[^/:]*embedding[^/:]*:predict$"),
     is_request=_is_prediction_request,
     is_response=_is_prediction,
-    is_event=_never,
     read_request=_read_instances,
     read_response=_read_vectors,
-    read_events=_read_events,
 )
 
 VERTEX_PREDICT = Dialect(
@@ -192,10 +179,8 @@ VERTEX_PREDICT = Dialect(
     paths=re.compile(_MODEL + r"[^/:]+:predict$"),
     is_request=_is_prediction_request,
     is_response=_is_prediction,
-    is_event=_never,
     read_request=_read_instances,
     read_response=_read_predictions,
-    read_events=_read_events,
 )
 
 DIALECTS = (EMBEDDING, VERTEX_EMBEDDING, VERTEX_PREDICT)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
-from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, string_of, value_of
 from kong_ai_tracing.payloads.conversation import table_of
 from kong_ai_tracing.payloads.dialect import (
@@ -49,22 +47,12 @@ def _read_response(fields: Fields) -> Answered:
     )
 
 
-def _never(_: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
-
-
 DIALECT = Dialect(
     name="openai-moderations",
     operation="moderation",
     paths=re.compile(r"/moderations/?$"),
     is_request=_is_request,
     is_response=_is_response,
-    is_event=_never,
     read_request=_read_request,
     read_response=_read_response,
-    read_events=_read_events,
 )
