@@ -13,7 +13,7 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     lines identity notices patterns streams copies streamtable settling catalog files watcher
-    entries awsframes bodies eventstreams usage payloads sections providers
+    entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys optouts context levels timing facts
     calls redaction redact privacy protection spans traces tracejson otlp
     progress batches statedir storeschema storestatus store gate

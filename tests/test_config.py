@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from kong_ai_tracing.config import ConfigError, Delivery, load, load_config
-from kong_ai_tracing.config.keys import KEYS
+from kong_ai_tracing.config.keys import KEYS, LIST_KEYS, LISTS
 from kong_ai_tracing.config.loading import default_state_dir, find_config_file
 from kong_ai_tracing.config.template import effective, template
+from kong_ai_tracing.secret import Secret
 
 LOGS = {"KONG_AI_TRACING_LOG_PATHS": "/var/log/kong-ai/ai.log"}
 
@@ -270,16 +271,18 @@ def test_the_template_is_valid_and_holds_every_key_with_its_default(tmp_path):
     text = template()
     assert load_config(write(tmp_path, text), {}).log_paths == ("/var/log/kong-ai/ai.log",)
     uncommented = "\n".join(
-        line[1:] if line.startswith("#") and line[1:2].isalpha() else line for line in text.splitlines()
+        line[1:] if line.startswith("#") and (line[1:2].isalpha() or line[1:2] == "[") else line
+        for line in text.splitlines()
     )
     document = tomllib.loads(uncommented)
     flat = {
         f"{table}.{key}" if table else key
         for table, keys in [("", document), *((t, v) for t, v in document.items() if isinstance(v, dict))]
         for key, value in keys.items()
-        if not isinstance(value, dict)
+        if not isinstance(value, dict) and key not in LISTS
     }
     assert flat == set(KEYS)
+    assert {name: set(document[name][0]) for name in LISTS} == {n: set(keys) for n, keys in LIST_KEYS.items()}
     assert document["delivery"] == {name: getattr(Delivery(), name) for name in Delivery.__struct_fields__}, (
         "what is written is the default"
     )
@@ -307,3 +310,84 @@ def test_the_example_in_the_documentation_works(tmp_path):
     example = text.split("```toml\n")[1].split("```")[0]
     keys = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-2"}
     assert load_config(write(tmp_path, example), keys).langfuse_enabled
+
+
+PROJECT = """
+log_paths = ["/l"]
+[[destination]]
+name = "team-a"
+service = "a-*"
+langfuse_public_key = "pk-lf-a"
+langfuse_secret_key = "sk-lf-a"
+[[destination]]
+name = "team-b"
+service = ["b", "c"]
+"""
+
+
+def test_a_table_may_stand_several_times(tmp_path):
+    """Each is read by itself; one text is as good as a list of one."""
+    config = load_config(write(tmp_path, PROJECT), {}, needs_keys=False)
+    assert [(each.name, each.service) for each in config.destination] == [
+        ("team-a", ("a-*",)),
+        ("team-b", ("b", "c")),
+    ]
+    assert "sk-lf-a" in config.secrets
+
+
+def test_such_tables_may_come_from_the_environment():
+    """As JSON, because a variable has no tables."""
+    config = load_config(None, {**LOGS, "KONG_AI_TRACING_RULE": '[{"route": "r", "content": "hashed"}]'})
+    assert [(rule.route, rule.content) for rule in config.rule] == [(("r",), "hashed")]
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ('[[destination]]\nname = "a"', "destination[1].langfuse_public_key"),
+        ('[[destination]]\nname = "a"\nlangfuse_endpoint = "ftp://x"', "destination[1].langfuse_endpoint"),
+        (
+            '[[destination]]\nname = "a"\nlangfuse_public_key = "sk-lf-1"',
+            "destination[1].langfuse_public_key",
+        ),
+        ('[[destination]]\nname = "a"\n[[destination]]\nname = "a"', "destination[2].name"),
+        ('[[rule]]\nenvironment = "Prod"', "rule[1].environment"),
+        ('[[provider]]\ndialect = "chatt"', "provider[1].dialect"),
+    ],
+)
+def test_such_tables_keep_to_the_same_rules_as_the_top_level(tmp_path, text, key):
+    """Keys, addresses and labels are held to the same rules, whoever has them."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, 'log_paths = ["/l"]\n' + text), {})
+    assert key in [problem.key for problem in caught.value.problems]
+
+
+def test_the_keys_of_a_project_come_from_its_own_file_or_credential(tmp_path):
+    """A credential carries the project's name, so that no project gets another one's key."""
+    (tmp_path / "langfuse_secret_key.team-b").write_text("sk-lf-b\n")
+    (tmp_path / "langfuse_public_key.team-b").write_text("pk-lf-b\n")
+    config = load_config(write(tmp_path, PROJECT), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    second = config.destination[1]
+    assert (second.langfuse_public_key, second.langfuse_secret_key) == (Secret("pk-lf-b"), Secret("sk-lf-b"))
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "hint"),
+    [
+        ('[[rule]]\ncontent = "al"', "rule[1].content", '"full", "metadata", "hashed"'),
+        ('[[rule]]\ncontnt = "full"', "rule[1].contnt", "content"),
+        ('[rule]\ncontent = "full"', "rule", "[[rule]]"),
+        ("[[price]]\ninput = 1", "price[1].model", "it must be given"),
+        ('[[price]]\nmodel = "m"\ninput = -1', "price[1].input", "at least 0"),
+        ('[[destination]]\nname = "A b"', "destination[1].name", "form"),
+        ('[[destination]]\nservice = "x"', "destination[1].name", "it must be given"),
+        ('[[provider]]\nservice = 1\nprovider = "x"', "provider[1].service", "a text or a list"),
+    ],
+)
+def test_what_is_wrong_in_such_a_table_is_said_with_its_number(tmp_path, text, key, hint):
+    """Key, value, reason and fix, as for every other setting."""
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, 'log_paths = ["/l"]\n' + text), {}, needs_keys=False)
+    found = [problem for problem in caught.value.problems if problem.key == key]
+    assert found, str(caught.value)
+    assert hint in str(found[0])

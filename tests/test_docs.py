@@ -13,15 +13,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import NODEFAULT
 
 from kong_ai_tracing import __version__
 from kong_ai_tracing.config import load_config
-from kong_ai_tracing.config.keys import KEYS
+from kong_ai_tracing.config.keys import KEYS, LIST_KEYS, LISTS, Key
 from kong_ai_tracing.config.tomltext import toml
+from kong_ai_tracing.matching import Match
 from test_cli import COMMANDS, invoke
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+CONFIGURATION = ROOT / "docs/configuration.md"
 DOCUMENTS = [
     README,
     ROOT / "CHANGELOG.md",
@@ -91,16 +94,46 @@ def test_the_three_lines_of_the_readme_are_a_configuration(tmp_path):
     assert config.endpoint.otlp_url == "https://langfuse.example.com/api/public/otel/v1/traces"
 
 
-def test_the_table_of_settings_is_that_of_the_program():
-    """Every key with its default and its reason, and no other. UPDATE_DOCS=1 writes it anew."""
-    rows = ["| key | default | what it is for |", "|---|---|---|"]
-    for key in KEYS.values():
-        default = "not set" if key.default is None else f"`{toml(key.default)}`"
-        rows.append(f"| `{key.name}` | {default} | {key.meta.description} |")
-    before, _, rest = README.read_text().partition("<!-- config:begin -->")
-    after = rest.partition("<!-- config:end -->")[2]
-    table = "\n".join(rows)
-    check(README, f"{before}<!-- config:begin -->\n\n{table}\n\n<!-- config:end -->{after}")
+def test_the_tables_of_settings_are_those_of_the_program():
+    """Every key with its default and its reason, and no other. UPDATE_DOCS=1 writes them anew."""
+    head = ["| key | default | what it is for |", "|---|---|---|"]
+    keys = [*head, *map(setting, KEYS.values())]
+    lists: list[str] = []
+    for name, table in LISTS.items():
+        own = [key for key in LIST_KEYS[name].values() if key.key not in Match.__struct_fields__]
+        lists += [f"### [[{name}]]", "", " ".join((table.__doc__ or "").split()), "", *head]
+        lists += [*map(setting, own), ""]
+    fields = [LIST_KEYS["rule"][name] for name in Match.__struct_fields__]
+    lists += ["### Which calls", "", f"{LISTS_WITH_PLACE} are for the calls that all of these keys fit:", ""]
+    lists += [*head, *map(setting, fields)]
+    text = between(CONFIGURATION.read_text(), "keys", "\n".join(keys))
+    check(CONFIGURATION, between(text, "lists", "\n".join(lists)))
+
+
+LISTS_WITH_PLACE = ", ".join(f"`[[{name}]]`" for name, keys in LIST_KEYS.items() if "service" in keys)
+
+
+def setting(key: Key) -> str:
+    """A row of the table."""
+    default = "required" if key.default is NODEFAULT else f"`{toml(key.default)}`"
+    name = key.key if key.in_list else key.name
+    return f"| `{name}` | {'not set' if key.default is None else default} | {key.meta.description} |"
+
+
+def between(text: str, mark: str, new: str) -> str:
+    """The text with something else between two marks."""
+    before, _, rest = text.partition(f"<!-- {mark}:begin -->")
+    after = rest.partition(f"<!-- {mark}:end -->")[2]
+    return f"{before}<!-- {mark}:begin -->\n\n{new}\n\n<!-- {mark}:end -->{after}"
+
+
+def test_the_example_of_the_configuration_is_one(tmp_path):
+    """What a reader copies is accepted."""
+    [example] = fenced(CONFIGURATION.read_text(), "toml")
+    (tmp_path / "config.toml").write_text(example.replace("/etc/kong-ai-tracing/secrets", str(tmp_path)))
+    (tmp_path / "team-a").write_text("sk-lf-a")
+    environ = {"LANGFUSE_PUBLIC_KEY": "pk-lf-1", "LANGFUSE_SECRET_KEY": "sk-lf-1"}
+    assert load_config(tmp_path / "config.toml", environ).destination[0].workspace == ("team-a",)
 
 
 # -- commands

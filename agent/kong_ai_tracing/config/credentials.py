@@ -17,9 +17,12 @@ _MAX_BYTES = 4096
 
 
 def key_from_elsewhere(
-    name: str, given: Mapping[str, Given], environ: Mapping[str, str]
+    name: str, given: Mapping[str, Given], environ: Mapping[str, str], *, suffix: str = ""
 ) -> Given | Problem | None:
-    """The key called `name` unless it was given itself; None when nobody has it."""
+    """The key called `name` unless it was given itself; None when nobody has it.
+
+    `suffix` is what stands behind the name in the credentials folder for a project of its own.
+    """
     itself, named_file = given.get(name), given.get(f"{name}_file")
     if itself and named_file and itself.is_text == named_file.is_text:
         reason = f"{name} is given in the same place"
@@ -30,9 +33,9 @@ def key_from_elsewhere(
         return None
     if named_file:
         return _read(Path(str(named_file.value)), f"{name}_file")
-    if path := _credential(name, environ):
+    if path := _credential(name + suffix, environ):
         return _read(path, name)
-    if text := environ.get(name.upper(), "").strip():
+    if not suffix and (text := environ.get(name.upper(), "").strip()):
         return Given(text, name.upper(), is_text=True)
     return None
 

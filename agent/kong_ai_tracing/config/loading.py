@@ -17,8 +17,9 @@ from msgspec import Struct
 
 from kong_ai_tracing.config import values as typed
 from kong_ai_tracing.config.credentials import key_from_elsewhere
-from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, TABLES
+from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, LISTS, TABLES
 from kong_ai_tracing.config.problems import ConfigError, Problem, unknown_key, unknown_variable
+from kong_ai_tracing.config.repeated import read_list
 from kong_ai_tracing.config.rules import broken_rules
 from kong_ai_tracing.config.settings import Config
 from kong_ai_tracing.config.values import Given
@@ -65,8 +66,12 @@ def load(
     # A command that sends nothing may run as somebody who cannot read the keys.
     broken = _add_keys_from_elsewhere(given, environ, problems) if needs_keys else set()
     _add_langfuse_address(given, environ)
-    values = {name: typed.convert(KEYS[name], one, problems) for name, one in given.items()}
-    values = {name: value for name, value in values.items() if value is not typed.INVALID}
+    values: dict[str, object] = {}
+    for name, one in given.items():
+        if name in LISTS:
+            values[name] = read_list(name, one, environ, problems, needs_keys=needs_keys)
+        elif (value := typed.convert(KEYS[name], one, problems)) is not typed.INVALID:
+            values[name] = value
     if "state_dir" not in given:
         values["state_dir"] = default_state_dir(environ)
     config = _build(values)
@@ -128,7 +133,7 @@ def _flatten(document: dict[str, object], problems: list[Problem]) -> dict[str, 
     given: dict[str, Given] = {}
     for name, value in document.items():
         if name not in TABLES:
-            if name in KEYS:
+            if name in KEYS or name in LISTS:
                 given[name] = Given(value, source)
             else:
                 problems.append(unknown_key(name, value))
@@ -147,6 +152,7 @@ def _flatten(document: dict[str, object], problems: list[Problem]) -> dict[str, 
 
 def _from_environment(environ: Mapping[str, str], problems: list[Problem]) -> dict[str, Given]:
     names = {key.variable: name for name, key in KEYS.items()}
+    names.update({ENVIRONMENT_PREFIX + name.upper(): name for name in LISTS})
     given: dict[str, Given] = {}
     for variable, text in environ.items():
         # An empty variable counts as not set: compose files and unit templates often pass it that way.

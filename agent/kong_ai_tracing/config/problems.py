@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
+from msgspec.structs import replace
 
-from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, TABLES
+from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, LIST_KEYS, TABLES
 from kong_ai_tracing.config.tomltext import toml
 from kong_ai_tracing.secret import MASK
 
@@ -23,6 +24,10 @@ class Problem(Struct, frozen=True):
     reason: str
     fix: str
     source: str = ""
+
+    def at(self, key: str) -> Problem:
+        """The same problem, said of another key."""
+        return replace(self, key=key)
 
     def __str__(self) -> str:
         head = f"{self.key} = {self.value}" if self.value else f"{self.key} (not set)"
@@ -53,12 +58,14 @@ def shown(value: object) -> str:
 def unknown_key(name: str, value: object) -> Problem:
     """A key of the file that nobody reads."""
     table, _, key = name.rpartition(".")
-    if table and key in KEYS:
+    if (keys := LIST_KEYS.get(table.partition("[")[0])) is not None and "[" in table:
+        fix = _did_you_mean(key, list(keys))
+    elif table and key in KEYS:
         fix = f"{key} belongs to no table: move it above the first line in [brackets]"
     elif not table and (homes := [home for home in TABLES if f"{home}.{name}" in KEYS]):
         fix = f"it belongs to a table: move it below a line [{homes[0]}]"
     else:
-        fix = _did_you_mean(name, list(KEYS) + list(TABLES))
+        fix = _did_you_mean(name, [*KEYS, *TABLES, *LIST_KEYS])
     return Problem(name, _shown_unless_secret(name, value), "there is no such key", fix)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from pathlib import Path
 
+from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.config.problems import Problem, shown
 from kong_ai_tracing.config.settings import Config, Redaction
 from kong_ai_tracing.config.values import Given
@@ -21,6 +22,10 @@ _HOW_TO_GIVE_KEYS = (
     "create keys in Langfuse (project settings, API keys), then set LANGFUSE_PUBLIC_KEY and"
     " LANGFUSE_SECRET_KEY in the environment, or langfuse_public_key and langfuse_secret_key_file in the"
     " configuration"
+)
+_HOW_TO_GIVE_PROJECT_KEYS = (
+    "create keys in Langfuse (project settings, API keys), then set langfuse_public_key and"
+    " langfuse_secret_key_file below that [[destination]]"
 )
 
 
@@ -37,11 +42,42 @@ def broken_rules(
         yield from _log_paths(config, given, needed=needs_logs)
     yield from _paths(config, given)
     if "langfuse_endpoint" not in invalid:
-        yield from _endpoint(config, given)
-    yield from _keys(config, given, invalid, needed=needs_keys and config.langfuse_enabled)
+        yield from _endpoint("langfuse_endpoint", config.langfuse_endpoint, config, given)
+    yield from _pair("", config, given, invalid, needed=needs_keys and config.langfuse_enabled)
     yield from _labels(config, given)
     yield from _sizes(config, given)
     yield from _redaction(config, given)
+    yield from _projects(config, given, needed=needs_keys)
+    yield from _operator_rules(config, given)
+
+
+def _projects(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:
+    names: set[str] = {"langfuse", "local"} if config.destination else set()
+    for number, project in enumerate(config.destination, 1):
+        place = f"destination[{number}]"
+        if project.name in names:
+            reason = "another destination has that name"
+            yield _problem(f"{place}.name", project.name, given, reason, "give it a name of its own")
+        names.add(project.name)
+        if project.langfuse_endpoint is not None:
+            name = f"{place}.langfuse_endpoint"
+            yield from _endpoint(name, project.langfuse_endpoint, config, given)
+        yield from _pair(place + ".", project, given, set(), needed=needed)
+
+
+def _operator_rules(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    for number, rule in enumerate(config.rule, 1):
+        if rule.environment is not None:
+            yield from _environment(f"rule[{number}].environment", rule.environment, given)
+    for number, provider in enumerate(config.provider, 1):
+        if provider.dialect is not None:
+            from kong_ai_tracing.payloads import DIALECTS  # some weight, for those who need it
+
+            names = sorted({dialect.name for dialect in DIALECTS})
+            if provider.dialect not in names:
+                fix = "name one of " + ", ".join(names)
+                name = f"provider[{number}].dialect"
+                yield _problem(name, provider.dialect, given, "there is no such dialect", fix)
 
 
 def _redaction(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
@@ -88,41 +124,46 @@ def _absolute(path: str | Path) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _endpoint(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
-    text = config.langfuse_endpoint
+def _endpoint(name: str, text: str, config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
     try:
         endpoint = parse_endpoint(text)
     except EndpointError as error:
         # A refused address may hold a password.
         value = "********" if "@" in text else text
-        yield _problem("langfuse_endpoint", value, given, str(error), error.fix)
+        yield _problem(name, value, given, str(error), error.fix)
         return
     if endpoint.is_clear_text and not endpoint.is_private and not config.delivery.allow_insecure_http:
         reason = "prompts and keys would cross the internet in clear text"
         secure = shown(text.replace("http://", "https://", 1))
         fix = f"write {secure}, or set allow_insecure_http = true below [delivery]"
-        yield _problem("langfuse_endpoint", text, given, reason, fix)
+        yield _problem(name, text, given, reason, fix)
 
 
-def _keys(
-    config: Config, given: Mapping[str, Given], invalid: AbstractSet[str], *, needed: bool
+def _pair(
+    table: str,
+    project: Config | DestinationTable,
+    given: Mapping[str, Given],
+    invalid: AbstractSet[str],
+    *,
+    needed: bool,
 ) -> Iterator[Problem]:
     public, secret = "langfuse_public_key", "langfuse_secret_key"
-    for name, key in ((public, config.langfuse_public_key), (secret, config.langfuse_secret_key)):
+    for name, key in ((public, project.langfuse_public_key), (secret, project.langfuse_secret_key)):
         if key is not None:
-            yield from _key(name, key, given)
+            yield from _key(table + name, key, given)
         elif needed and name not in invalid:
+            reason = "this destination has none" if table else "langfuse_enabled is true"
             yield Problem(
-                name,
+                table + name,
                 "",
-                "langfuse_enabled is true, and Langfuse takes nothing without keys",
-                _HOW_TO_GIVE_KEYS,
+                f"{reason}, and Langfuse takes nothing without keys",
+                _HOW_TO_GIVE_PROJECT_KEYS if table else _HOW_TO_GIVE_KEYS,
             )
 
 
 def _key(name: str, key: Secret, given: Mapping[str, Given]) -> Iterator[Problem]:
     text = key.reveal()
-    wrong_prefix = "sk-lf-" if name == "langfuse_public_key" else "pk-lf-"
+    wrong_prefix = "sk-lf-" if name.endswith("langfuse_public_key") else "pk-lf-"
     if text.startswith(wrong_prefix):
         yield _problem(name, key, given, "this is the other key of the pair", "exchange the two keys")
     elif not text.isascii() or not text.isprintable() or " " in text or ":" in text:
@@ -131,16 +172,18 @@ def _key(name: str, key: Secret, given: Mapping[str, Given]) -> Iterator[Problem
 
 
 def _labels(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
-    if not _ENVIRONMENT.fullmatch(config.environment):
-        reason = 'Langfuse knows no such environment and would silently file it under "default"'
-        fix = (
-            f"write {shown(_nearest_environment(config.environment))}: a-z, 0-9, '-' and '_' only, at most 40"
-        )
-        yield _problem("environment", config.environment, given, reason, fix)
+    yield from _environment("environment", config.environment, given)
     for name, value in (("release", config.release), ("version", config.version)):
         if value is not None and not (0 < len(value) <= _MAX_LABEL and value.isprintable()):
             reason = f"it must be 1 to {_MAX_LABEL} printable characters"
             yield _problem(name, value, given, reason, "shorten it, or remove the key")
+
+
+def _environment(name: str, text: str, given: Mapping[str, Given]) -> Iterator[Problem]:
+    if not _ENVIRONMENT.fullmatch(text):
+        reason = 'Langfuse knows no such environment and would silently file it under "default"'
+        fix = f"write {shown(_nearest_environment(text))}: a-z, 0-9, '-' and '_' only, at most 40"
+        yield _problem(name, text, given, reason, fix)
 
 
 def _nearest_environment(text: str) -> str:
@@ -161,7 +204,8 @@ def _sizes(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
 
 
 def _problem(name: str, value: object, given: Mapping[str, Given], reason: str, fix: str) -> Problem:
-    source = given[name].source if name in given else "the default"
+    setting = name.partition("[")[0]
+    source = given[setting].source if setting in given else "the default"
     text = (
         str(value) if isinstance(value, Secret) else shown(str(value) if isinstance(value, Path) else value)
     )

@@ -11,7 +11,9 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.endpoint import Endpoint, parse_endpoint
+from kong_ai_tracing.operatorrules import Price, ProviderRule, Rule
 from kong_ai_tracing.secret import Secret
 
 KIB = 1024
@@ -277,6 +279,10 @@ class Config(Struct, frozen=True, kw_only=True):
     privacy: Privacy = field(default_factory=Privacy)
     delivery: Delivery = field(default_factory=Delivery)
     local: Local = field(default_factory=Local)
+    rule: tuple[Rule, ...] = ()
+    provider: tuple[ProviderRule, ...] = ()
+    price: tuple[Price, ...] = ()
+    destination: tuple[DestinationTable, ...] = ()
 
     @property
     def endpoint(self) -> Endpoint:
@@ -286,5 +292,6 @@ class Config(Struct, frozen=True, kw_only=True):
     @property
     def secrets(self) -> tuple[str, ...]:
         """The texts that must never be printed, for the operator's log."""
-        keys = (self.langfuse_public_key, self.langfuse_secret_key)
+        projects: tuple[Config | DestinationTable, ...] = (self, *self.destination)
+        keys = [key for one in projects for key in (one.langfuse_public_key, one.langfuse_secret_key)]
         return tuple(key.reveal() for key in keys if key)

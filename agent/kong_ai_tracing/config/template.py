@@ -8,7 +8,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from kong_ai_tracing.config.keys import KEYS, TABLES, Key
+from kong_ai_tracing.config.keys import KEYS, LIST_KEYS, LISTS, TABLES, Key
 from kong_ai_tracing.config.settings import Config
 from kong_ai_tracing.config.tomltext import toml
 from kong_ai_tracing.secret import Secret
@@ -39,6 +39,11 @@ def template() -> str:
                 lines += [f"{key.key} = {toml(_STARTER[key.name])}", ""]
             else:
                 lines += [f"#{key.key} = {toml(_default_or_example(key))}", ""]
+    for name, table_keys in LIST_KEYS.items():
+        lines += [*_comment(LISTS[name].__doc__ or ""), "", f"#[[{name}]]"]
+        for key in table_keys.values():
+            lines += [*_comment(key.meta.description or ""), f"#{key.key} = {toml(key.example)}"]
+        lines.append("")
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -52,12 +57,12 @@ def effective(config: Config, sources: Mapping[str, str]) -> str:
         for key in keys:
             value = getattr(holder, key.key)
             source = sources.get(key.name, "default")
-            if value is None:
-                lines.append(f"# {key.key} is not set")
-            else:
-                lines.append(
-                    f"{key.key} = {toml(str(value) if isinstance(value, Secret) else value)}  # {source}"
-                )
+            lines.append(f"# {key.key} is not set" if value is None else f"{_line(key, value)}  # {source}")
+    for name, list_keys in LIST_KEYS.items():
+        for item in getattr(config, name):
+            lines += ["", f"[[{name}]]  # {sources[name]}"]
+            given = ((key, getattr(item, key.key)) for key in list_keys.values())
+            lines += [_line(key, value) for key, value in given if value != key.default]
     return "\n".join(lines) + "\n"
 
 
@@ -79,6 +84,10 @@ def _let_the_service_read(descriptor: int) -> None:
         return
     os.fchown(descriptor, -1, group)
     os.fchmod(descriptor, 0o640)
+
+
+def _line(key: Key, value: object) -> str:
+    return f"{key.key} = {toml(str(value) if isinstance(value, Secret) else value)}"
 
 
 def _by_table() -> Iterator[tuple[str, list[Key]]]:

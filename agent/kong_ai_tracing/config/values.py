@@ -38,6 +38,8 @@ def convert(key: Key, given: Given, problems: list[Problem]) -> object:
     value = given.value
     if given.is_text and key.is_list:
         value = _list_from_text(str(value))
+    if key.in_list and key.is_list and isinstance(value, str):
+        value = [value]
     try:
         return msgspec.convert(
             value,
@@ -63,9 +65,11 @@ def wanted(key: Key) -> str:
     plain, meta = key.plain_type, key.meta
     if get_origin(plain) is Literal:
         return "one of " + ", ".join(f'"{choice}"' for choice in get_args(plain))
+    if key.meta.pattern:
+        return f"a text of this form: {key.meta.pattern}"
     words = {int: "a whole number", float: "a number", bool: "true or false", Path: "a path"}.get(
         plain,  # type: ignore[call-overload]
-        "a list of texts" if key.is_list else "a text",
+        _texts_wanted(key),
     )
     bounds = [
         f"{word} {bound:,}".replace(",", "_")
@@ -82,7 +86,13 @@ def as_written(key: Key, given: Given | None = None) -> str:
         text = ",".join(example) if isinstance(example, (list, tuple)) else toml(example).strip('"')
         return f"{given.source}={text}"
     line = f"{key.key} = {toml(key.example)}"
-    return f"{line} below [{key.table}]" if key.table else line
+    return f"{line} below {key.heading}" if key.table else line
+
+
+def _texts_wanted(key: Key) -> str:
+    if not key.is_list:
+        return "a text"
+    return "a text or a list of texts" if key.in_list else "a list of texts"
 
 
 def _list_from_text(text: str) -> object:
