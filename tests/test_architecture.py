@@ -14,7 +14,7 @@ ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
-    observations labels contextsources offers tracekeys optouts context levels timing facts
+    observations labels contextsources offers tracekeys optouts context levels timing facts readings
     calls redaction redact privacy protection spans traces tracejson otlp
     progress batches statedir storeschema storestatus store gate
     localschema localrecords localstore langfuse local

@@ -1,0 +1,184 @@
+"""Head and bodies of one call in, everything read of it out, before it takes Langfuse's form.
+
+Several places may say the same thing: the provider's answer, Kong's account of it, headers, the path.
+Which of them is believed first is decided here.
+"""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from kong_ai_tracing.bodies import Captured
+from kong_ai_tracing.entries import first_text, number, text
+from kong_ai_tracing.levels import answered_by_kong, failed, level_of, message_of
+from kong_ai_tracing.observations import Level
+from kong_ai_tracing.payloads import Answered, Asked, Dialect, Sketch, read_answer, read_request
+from kong_ai_tracing.providers import Exchange, is_call, model_in_path, provider_by_signs, provider_of
+from kong_ai_tracing.sections import Place, Section
+from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usage_in_headers
+
+_MAX_MODEL = 200
+_NOTHING_CAPTURED = Captured()
+_COST_HEADER = "x-litellm-response-cost"
+
+
+class Reading(Struct):
+    """Everything read of one call."""
+
+    exchange: Exchange
+    section: Section
+    captured: Captured
+    request: Sketch
+    response: Sketch
+    dialect: Dialect
+    asked: Asked
+    answered: Answered
+    is_proxied: bool
+    streamed: bool
+    refused: bool
+    """Whether the request failed by its status, so that its answer is none of the model's."""
+    cache_status: str | None
+    cache_hit: bool
+    """Whether the answer came out of a cache, so that no model was called."""
+
+    @property
+    def failed(self) -> bool:
+        return self.refused or self.answered.failure is not None
+
+    @property
+    def answer_captured(self) -> bool:
+        """Whether the answer is the provider's own, not Kong's account of it."""
+        body = self.response.body
+        return body.text is not None and body is self.captured.response
+
+    @property
+    def level(self) -> tuple[Level, str | None]:
+        """The status of a request says nothing about the call that a transformer made before or after it."""
+        if self.is_proxied:
+            return level_of(self.exchange.entry, self.answered)
+        if self.answered.failure is not None:
+            return "ERROR", message_of(self.answered.failure)
+        return "DEFAULT", None
+
+    @property
+    def model(self) -> str | None:
+        """The model that answered, as exactly as anybody says it."""
+        meta = self.section.meta
+        found = self.answered.model or text(meta.get("response_model"))
+        if found is None and self.is_proxied:
+            found = self.exchange.kong_model[1]
+        found = found or self.asked.model or text(meta.get("request_model"))
+        if found is None and self.is_proxied:
+            found = model_in_path(self.exchange)
+        return fit_model(found)
+
+    @property
+    def requested_model(self) -> str | None:
+        return fit_model(text(self.section.meta.get("request_model")) or self.asked.model)
+
+    @property
+    def provider(self) -> str | None:
+        logged = text(self.section.meta.get("provider_name"))
+        if logged or not self.is_proxied:
+            return logged
+        if self.section.namespace or self.section.meta:
+            # ai-proxy refused before it had chosen a provider, or 3.8 logs none with an error.
+            return self.exchange.kong_model[0] or provider_by_signs(self.exchange)
+        return provider_of(self.exchange, self.dialect)
+
+    @property
+    def usage(self) -> tuple[dict[str, int], str | None]:
+        """Token counts and who counted: the provider, or Kong, which estimates those of a stream."""
+        if self.cache_hit:
+            return dict(ZERO_USAGE), None
+        kongs_word = "kong_estimate" if self.streamed else "kong"
+        found = usage_buckets(self.answered.usage)
+        if any(found.values()):
+            return found, "provider" if self.answer_captured or not self.streamed else kongs_word
+        if self.failed:
+            return dict(ZERO_USAGE), None
+        found = usage_buckets(self.section.usage)
+        if any(found.values()):
+            return found, kongs_word
+        found = usage_in_headers(self.exchange.response_headers) if self.is_proxied else {}
+        return found, "provider" if found else None
+
+    @property
+    def cost(self) -> dict[str, float]:
+        """Kong's cost where prices are configured, unless it comes from an estimate; else the provider's."""
+        if self.failed or self.cache_hit:
+            return {}
+        estimated = self.streamed and self.answer_captured and self.section.usage
+        cost = None if estimated else number(self.section.usage.get("cost"))
+        cost = cost or reported_cost(self.answered.usage)
+        if not cost and self.is_proxied:
+            cost = number(first_text(self.exchange.response_headers.get(_COST_HEADER)))
+        return {"total": cost} if cost is not None and cost > 0 else {}
+
+
+def fit_model(name: str | None) -> str | None:
+    """The name of a model as Langfuse can take it."""
+    return name.replace("\x00", "")[:_MAX_MODEL] or None if name else None
+
+
+def read_section(exchange: Exchange, section: Section, captured: Captured) -> Reading:
+    """Read a call that Kong tells of. A captured body is nearer to the truth than Kong's account."""
+    if section.place is not Place.PROXIED:
+        captured = _NOTHING_CAPTURED
+    request = Sketch(captured.request if captured.request.text is not None else section.request)
+    response = Sketch(captured.response if captured.response.text is not None else section.response)
+    hint = exchange.dialect if section.place is Place.PROXIED else None
+    return _read(exchange, section, captured, request, response, hint)
+
+
+def read_plain(exchange: Exchange, section: Section, captured: Captured) -> Reading | None:
+    """Read a request to a plain service, if it is a call to a model."""
+    request, response = Sketch(captured.request), Sketch(captured.response)
+    if not is_call(exchange, request, response):
+        return None
+    return _read(exchange, section, captured, request, response, exchange.dialect)
+
+
+def _read(
+    exchange: Exchange,
+    section: Section,
+    captured: Captured,
+    request: Sketch,
+    response: Sketch,
+    hint: Dialect | None,
+) -> Reading:
+    dialect, asked = read_request(request, hint)
+    bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
+    answered = read_answer(response, dialect, bare_text=bare_text)
+    is_proxied = section.place is Place.PROXIED
+    streamed = is_proxied and (
+        (response.stream is not None and not response.stream.listed)
+        or asked.streamed
+        or exchange.streamed
+        or text(section.meta.get("request_mode")) == "stream"
+    )
+    cache_status = _cache_status(exchange, section)
+    return Reading(
+        exchange,
+        section,
+        captured,
+        request,
+        response,
+        dialect,
+        asked,
+        answered,
+        is_proxied,
+        streamed,
+        refused=is_proxied and failed(exchange.entry.status),
+        cache_status=cache_status,
+        cache_hit=cache_status is not None and cache_status.lower() == "hit",
+    )
+
+
+def _cache_status(exchange: Exchange, section: Section) -> str | None:
+    """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
+    logged = text(section.cache.get("cache_status"))
+    if logged or section.place is not Place.PROXIED:
+        return logged
+    said = first_text(exchange.response_headers.get("x-cache-status"))
+    return said if said and answered_by_kong(exchange.entry) else None
