@@ -132,7 +132,7 @@ def test_media_and_code_are_parts_of_the_content() -> None:
 
 
 def test_the_generation_config_becomes_model_parameters() -> None:
-    """In the spelling of all others; a long schema is none."""
+    """In the spelling of all others; of a long schema its form is kept."""
     config = {
         "temperature": 0.2,
         "topP": 0.9,
@@ -146,6 +146,7 @@ def test_the_generation_config_becomes_model_parameters() -> None:
         "cached_content": "cachedContents/1",
         "candidate_count": 2,
         "max_output_tokens": 10,
+        "response_schema": {"x": "[3002 bytes]"},
         "stop_sequences": ["x"],
         "temperature": 0.2,
         "thinking_config": {"thinkingBudget": 0},

@@ -7,6 +7,7 @@ import json
 import struct
 from typing import Any
 
+import orjson
 import pytest
 
 from kong_ai_tracing.bodies import Body
@@ -56,7 +57,7 @@ def test_tools_stand_beside_the_messages_where_there_are_tools() -> None:
 
 
 def test_settings_become_model_parameters() -> None:
-    """Those that are settings; not who asked, and no large schema."""
+    """Those that are settings; not who asked. Of a large schema its name and size are kept."""
     body = CHAT_REQUEST | {
         "temperature": 0,
         "max_tokens": 5,
@@ -65,8 +66,15 @@ def test_settings_become_model_parameters() -> None:
         "user": "u",
         "n": None,
     }
-    found = ask(CHAT, body | {"response_format": {"schema": "x" * 3000}})
-    assert found.parameters == {"max_tokens": 5, "stop": ["a"], "stream": True, "temperature": 0}
+    schema = {"type": "object", "properties": {"x": {"description": "y" * 3000}}}
+    form = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True}}
+    form["json_schema"]["schema"] = schema
+    short = {"type": "json_schema", "json_schema": {"name": "answer", "strict": True}}
+    short["json_schema"]["schema"] = f"[{len(orjson.dumps(schema))} bytes]"
+    found = ask(CHAT, body | {"response_format": form})
+    settings = {"max_tokens": 5, "stop": ["a"], "stream": True, "temperature": 0}
+    assert found.parameters == settings | {"response_format": short}
+    assert ask(CHAT, body | {"stop": ["x" * 100] * 100}).parameters["stop"] == "[10301 bytes]"
     assert found.streamed
 
 

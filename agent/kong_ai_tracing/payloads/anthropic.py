@@ -39,7 +39,9 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
-from kong_ai_tracing.payloads.turns import Turn, content_of, file_part, image_part
+from kong_ai_tracing.payloads.parts import media_part, picture_part, tool_call, tool_result
+from kong_ai_tracing.payloads.turns import Turn, content_of, set_messages
+from kong_ai_tracing.payloads.values import text_or_none
 
 _OWN_BLOCKS = re.compile(rb'"(?:tool_use|tool_result|thinking|redacted_thinking|image|document)"')
 """Blocks that OpenAI's form has other words for. A message without any is passed on as it is."""
@@ -129,15 +131,11 @@ def add_blocks(turn: Turn, blocks: list[Any]) -> None:
         elif kind == "redacted_thinking":
             turn.add_redacted_thought(block.get("data"))
         elif kind == "tool_use":
-            turn.add_call(
-                block.get("id"), block.get("name"), block.get("input"), _others(block, *_CALL_MEMBERS)
-            )
+            more = _others(block, *_CALL_MEMBERS)
+            turn.calls.append(tool_call(block.get("name"), block.get("input"), block.get("id"), more))
         elif kind == "tool_result":
-            turn.add_result(
-                block.get("tool_use_id"),
-                _result(block.get("content")),
-                _others(block, "tool_use_id", "content"),
-            )
+            more = _others(block, "tool_use_id", "content")
+            turn.add_result(tool_result(_result(block.get("content")), block.get("tool_use_id"), more=more))
         else:
             turn.add_part(_part(block))
 
@@ -167,11 +165,10 @@ def _part(block: Any) -> Any:
         return block
     kind, more = source.get("type"), _others(block, "source")
     if kind == "base64" and isinstance(media_type := source.get("media_type"), str):
-        if block["type"] == "image":
-            return image_part(media_type, source.get("data"), more)
-        return file_part(media_type, source.get("data"), more.pop("title", None), more)
+        title = None if block["type"] == "image" else more.pop("title", None)
+        return media_part(media_type, source.get("data"), title, more)
     if kind == "url" and block["type"] == "image":
-        return {"type": "image_url", "image_url": {"url": source.get("url")}} | more
+        return picture_part(source.get("url")) | more
     return block
 
 
@@ -226,27 +223,19 @@ def _read_response(fields: Fields) -> Answered:
 def _answered(message: dict[str, Any]) -> Answered:
     """What a message of Anthropic's says, be it a whole body or the sum of a stream."""
     found = Answered(
-        model=_word(message.get("model")),
+        model=text_or_none(message.get("model")),
         usage=table(message.get("usage")),
-        finish_reason=_word(message.get("stop_reason")),
-        response_id=_word(message.get("id")),
+        finish_reason=text_or_none(message.get("stop_reason")),
+        response_id=text_or_none(message.get("id")),
     )
     content = message.get("content")
     if isinstance(content, str):
         content = [{"type": "text", "text": content}]
     refusal = table(message.get("stop_details")).get("explanation")
-    if not (isinstance(content, list) and content) and not refusal:
-        return found
     turn = Turn(_role(message.get("role"), "assistant"), {"refusal": refusal} if refusal else None)
     add_blocks(turn, content if isinstance(content, list) else [])
-    messages = turn.messages()
-    found.output = dump(messages[0] if len(messages) == 1 else messages)
-    found.response_length = sum(text_length(each["content"]) for each in messages)
+    set_messages(found, [turn])
     return found
-
-
-def _word(value: Any) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
 
 
 def is_event(event: dict[str, Any]) -> bool:

@@ -9,39 +9,20 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, value_of
+from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.payloads.anthropic import is_event
 from kong_ai_tracing.payloads.dialect import (
     Answered,
-    Asked,
     Dialect,
     failure_in,
     failure_of,
-    is_streamed,
-    parameters_of,
-    prompt_text_length,
-    raw_text,
-    word_of,
 )
-
-
-def _is_prompt(fields: Fields) -> bool:
-    return "prompt" in fields and "messages" not in fields
+from kong_ai_tracing.payloads.prompts import is_prompt, read_prompt, set_texts
+from kong_ai_tracing.payloads.values import text_or_none
 
 
 def _is_certain_prompt(fields: Fields) -> bool:
     return "prompt" in fields and "max_tokens_to_sample" in fields
-
-
-def _read_prompt(fields: Fields) -> Asked:
-    prompt = fields.get("prompt")
-    return Asked(
-        input=None if prompt is None else raw_text(prompt),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
-        prompt_length=prompt_text_length(prompt),
-    )
 
 
 def _is_completion(fields: Fields) -> bool:
@@ -56,15 +37,12 @@ def _read_completion(fields: Fields) -> Answered:
 
 def _completed(value: dict[str, Any]) -> Answered:
     found = Answered(
-        model=_word(value.get("model")),
+        model=text_or_none(value.get("model")),
         usage=table(value.get("usage")),
-        finish_reason=_word(value.get("stop_reason")),
-        response_id=_word(value.get("id")) or _word(value.get("log_id")),
+        finish_reason=text_or_none(value.get("stop_reason")),
+        response_id=text_or_none(value.get("id")) or text_or_none(value.get("log_id")),
     )
-    if isinstance(text := value.get("completion"), str):
-        found.output = dump(text)
-        found.response_length = len(text)
-    return found
+    return set_texts(found, [value.get("completion")])
 
 
 def _read_completion_events(stream: EventStream) -> Answered:
@@ -86,19 +64,15 @@ def _read_completion_events(stream: EventStream) -> Answered:
     return found
 
 
-def _word(value: Any) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
-
-
 DIALECT = Dialect(
     name="anthropic",
     operation="completion",
     provider="anthropic",
     paths=re.compile(r"/v1/complete/?$"),
-    is_request=_is_prompt,
+    is_request=is_prompt,
     is_response=_is_completion,
     is_event=is_event,
-    read_request=_read_prompt,
+    read_request=read_prompt,
     read_response=_read_completion,
     read_events=_read_completion_events,
 )

@@ -8,10 +8,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, value_of
 from kong_ai_tracing.payloads.choices import GAP
-from kong_ai_tracing.payloads.conversation import settings_of, table_of, values_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -23,6 +23,7 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.values import settings_of, values_of
 
 _GIVEN = ("file", "url", "prompt")
 _SETTINGS = (
@@ -75,7 +76,7 @@ def _transcript(text: Any) -> Answered:
 
 def _usage(usage: Any) -> dict[str, Any]:
     """Tokens, with OpenAI's one misspelled name put right; of models billed by the second there are none."""
-    counts = table_of(usage)
+    counts = table(usage)
     details = counts.get("input_token_details")
     return counts | {"input_tokens_details": details} if isinstance(details, dict) else counts
 
@@ -150,7 +151,7 @@ def _read_sound_events(stream: EventStream) -> Answered:
         value = event.value
         if value.get("type") == "speech.audio.done":
             ended = True
-            found.usage = table_of(value.get("usage"))
+            found.usage = table(value.get("usage"))
         elif value.get("type") == "error" or "error" in value:
             found.failure = failure_in(value.get("error") or value) or found.failure
     found.partial = not (ended or found.failure)

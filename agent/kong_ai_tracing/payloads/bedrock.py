@@ -31,7 +31,7 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
-from kong_ai_tracing.payloads.turns import Turn
+from kong_ai_tracing.payloads.turns import Turn, set_messages
 
 _OWN_MEMBERS = frozenset(("inferenceConfig", "toolConfig", "additionalModelRequestFields", "guardrailConfig"))
 
@@ -86,13 +86,15 @@ def _read_streamed_request(fields: Fields) -> Asked:
 def _messages(message: Any) -> list[dict[str, Any]]:
     if not isinstance(message, dict):
         return [{"role": "user", "content": message}]
+    return _turn(message).messages() if isinstance(message.get("content"), list) else [message]
+
+
+def _turn(message: dict[str, Any]) -> Turn:
     content, role = message.get("content"), message.get("role")
-    if not isinstance(content, list):
-        return [message]
     more = {name: value for name, value in message.items() if name not in ("role", "content")}
     turn = Turn(role if isinstance(role, str) and role else "user", more)
-    add_blocks(turn, content)
-    return turn.messages()
+    add_blocks(turn, content if isinstance(content, list) else [{"text": content}])
+    return turn
 
 
 def _tools(fields: Fields, tool_config: dict[str, Any]) -> Raw | None:
@@ -160,9 +162,7 @@ def _answered(answer: dict[str, Any]) -> Answered:
     )
     message = table(answer.get("output")).get("message")
     if isinstance(message, dict) and not is_blank(message.get("content")):
-        messages = _messages({"role": "assistant"} | message)
-        found.output = dump(messages[0] if len(messages) == 1 else messages)
-        found.response_length = sum(text_length(each.get("content")) for each in messages)
+        set_messages(found, [_turn({"role": "assistant"} | message)])
     return found
 
 

@@ -8,7 +8,8 @@ from msgspec import Raw
 
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.jsontext import dump
-from kong_ai_tracing.payloads.turns import Turn, content_of, file_part, image_part, text_part
+from kong_ai_tracing.payloads.parts import media_part, text_part, tool_call, tool_result
+from kong_ai_tracing.payloads.turns import Turn, content_of
 
 ONLY_CONVERSE = frozenset(
     (
@@ -49,14 +50,11 @@ def add_blocks(turn: Turn, blocks: list[Any]) -> None:
         elif isinstance(thought := block.get("reasoningContent"), dict):
             _add_thought(turn, thought)
         elif isinstance(call := block.get("toolUse"), dict):
-            turn.add_call(
-                call.get("toolUseId"),
-                call.get("name"),
-                call.get("input"),
-                {"kind": call["type"]} if call.get("type") else {},
-            )
+            more = {"kind": call["type"]} if call.get("type") else {}
+            turn.calls.append(tool_call(call.get("name"), call.get("input"), call.get("toolUseId"), more))
         elif isinstance(result := block.get("toolResult"), dict):
-            turn.add_result(result.get("toolUseId"), _result(result.get("content")), _status(result))
+            content = _result(result.get("content"))
+            turn.add_result(tool_result(content, result.get("toolUseId"), more=_status(result)))
         else:
             turn.add_part(_part(block))
 
@@ -117,13 +115,13 @@ def _media(kind: str, value: dict[str, Any]) -> dict[str, Any] | None:
         for name, item in value.items()
         if name not in ("source", "format", "name") and item is not None
     }
-    if kind == "image":
-        return image_part(f"image/{form}", data, more)
     if kind == "document":
-        return file_part(_FILE_TYPES.get(form, "application/octet-stream"), data, value.get("name"), more)
-    if kind in ("video", "audio"):
-        return file_part(f"{kind}/{form}", data, None, more)
-    return None
+        media_type = _FILE_TYPES.get(form, "application/octet-stream")
+        return media_part(media_type, data, value.get("name"), more)
+    return media_part(f"{kind}/{form}", data, None, more) if kind in _MEDIA else None
+
+
+_MEDIA = ("image", "video", "audio")
 
 
 def tools_text(tools: Any) -> Raw | None:

@@ -13,11 +13,9 @@ from kong_ai_tracing.payloads.dialect import (
     Asked,
     Dialect,
     failure_of,
-    parameters_of,
-    prompt_text_length,
-    raw_text,
     word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text, vectors_output
 
 _TEXTS = ("texts", "inputText", "inputs", "images", "inputImage")
 
@@ -30,9 +28,7 @@ def _read_texts(fields: Fields) -> Asked:
     texts = next((fields[name] for name in _TEXTS if name in fields), None)
     if texts is None:
         return coarse.UNKNOWN.read_request(fields)
-    return Asked(
-        input=raw_text(texts), parameters=parameters_of(fields), prompt_length=prompt_text_length(texts)
-    )
+    return asked_text(fields, texts)
 
 
 def _is_vectors(fields: Fields) -> bool:
@@ -47,9 +43,7 @@ def _read_vectors(fields: Fields) -> Answered:
         failure=failure_of(fields),
     )
     vectors = _vectors(fields)
-    if vectors:
-        counts = {"count": len(vectors), "dimensions": len(items_of(vectors[0]))}
-        found.output = dump({name: count for name, count in counts.items() if count})
+    found.output = vectors_output(len(vectors), len(items_of(vectors[0])) or None if vectors else None)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, object_text, value_of
 from kong_ai_tracing.payloads.dialect import (
@@ -19,6 +20,7 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.values import text_or_none
 
 _SECRETS = frozenset(("api_key", "apikey", "key", "authorization"))
 _END_MARKS = (
@@ -55,13 +57,13 @@ def _read_response(fields: Fields) -> Answered:
 
 def _beside_the_text(value: dict[str, Any]) -> Answered:
     """Model, usage, end and id, at the top or, as at the start of Anthropic's streams, within the message."""
-    message = value.get("message")
-    inner = message if isinstance(message, dict) else {}
+    inner = table(value.get("message"))
+    reasons = (text_or_none(value.get(mark)) for mark in _END_MARKS)
     return Answered(
-        model=_word(value.get("model")) or _word(inner.get("model")),
+        model=text_or_none(value.get("model")) or text_or_none(inner.get("model")),
         usage=_usage(inner) | _usage(value),
-        finish_reason=next((reason for mark in _END_MARKS if (reason := _word(value.get(mark)))), None),
-        response_id=_word(value.get("id")) or _word(inner.get("id")),
+        finish_reason=next(filter(None, reasons), None),
+        response_id=text_or_none(value.get("id")) or text_or_none(inner.get("id")),
     )
 
 
@@ -110,10 +112,6 @@ def _text_in(value: Any, depth: int = 0) -> str:
     if isinstance(value, dict):
         return next((text for name in _TEXT_MEMBERS if (text := _text_in(value.get(name), depth + 1))), "")
     return ""
-
-
-def _word(value: Any) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
 
 
 def _read_events(stream: EventStream) -> Answered:

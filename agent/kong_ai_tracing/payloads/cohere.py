@@ -7,21 +7,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.jsontext import Fields, is_empty, value_of
 from kong_ai_tracing.payloads.cohereanswer import calls_of, whole_answer
 from kong_ai_tracing.payloads.coherestream import is_event, read_event, read_events
-from kong_ai_tracing.payloads.conversation import (
-    Message,
-    conversation,
-    dicts_of,
-    function_tool,
-    length_of,
-    settings_of,
-    table_of,
-    text_or_none,
-    tool_result,
-    values_of,
-)
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -31,6 +20,9 @@ from kong_ai_tracing.payloads.dialect import (
     parameters_of,
     word_of,
 )
+from kong_ai_tracing.payloads.parts import Message, function_tool, tool_result
+from kong_ai_tracing.payloads.turns import conversation, length_of
+from kong_ai_tracing.payloads.values import as_text, dicts_of, settings_of, text_or_none, values_of
 
 _ROLES = {"chatbot": "assistant", "user": "user", "system": "system", "tool": "tool"}
 _BESIDE = ("documents", "connectors")
@@ -80,8 +72,8 @@ def _old_messages(fields: Fields) -> list[Message]:
     messages: list[Message] = []
     if preamble := word_of(fields.get("preamble")):
         messages.append({"role": "system", "content": preamble})
-    for draft in dicts_of(value_of(fields.get("chat_history"))):
-        messages += _old_turn(draft)
+    for entry in dicts_of(value_of(fields.get("chat_history"))):
+        messages += _old_turn(entry)
     messages += _results(value_of(fields.get("tool_results")))
     if (said := value_of(fields.get("message"))) not in (None, "") or not messages:
         messages.append({"role": "user", "content": said})
@@ -101,7 +93,7 @@ def _old_turn(entry: dict[str, Any]) -> list[Message]:
 
 def _results(results: Any) -> list[Message]:
     return [
-        tool_result(table_of(result.get("call")).get("name"), result.get("outputs"))
+        tool_result(as_text(result.get("outputs")), None, table(result.get("call")).get("name"))
         for result in dicts_of(results)
     ]
 
@@ -130,7 +122,7 @@ def _schema(definitions: dict[str, Any]) -> dict[str, Any]:
         else definition
         for name, definition in definitions.items()
     }
-    required = [name for name, each in definitions.items() if table_of(each).get("required") is True]
+    required = [name for name, each in definitions.items() if table(each).get("required") is True]
     schema: dict[str, Any] = {"type": "object", "properties": properties}
     return schema | ({"required": required} if required else {})
 

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_tracing.payloads.conversation import (
-    Draft,
-    Message,
-    dicts_of,
-    set_messages,
-    table_of,
-    text_or_none,
-    tool_call,
-)
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.payloads.dialect import Answered, failure_in
+from kong_ai_tracing.payloads.parts import Message, tool_call
+from kong_ai_tracing.payloads.turns import Turn, set_messages
+from kong_ai_tracing.payloads.values import dicts_of, text_or_none
 
 BESIDE_THE_TEXT = ("citations", "documents", "search_queries", "search_results")
 _FAILED = ("ERROR", "ERROR_TOXIC", "TIMEOUT")
@@ -22,34 +17,34 @@ _FAILED = ("ERROR", "ERROR_TOXIC", "TIMEOUT")
 
 def whole_answer(value: dict[str, Any]) -> Answered:
     """What a whole answer of either version says."""
-    draft = Draft()
-    message = table_of(value.get("message"))
-    draft.add_text(value.get("text"))
-    _add_content(draft, message.get("content"))
-    draft.calls += calls_of(message.get("tool_calls") or value.get("tool_calls"))
+    turn = Turn()
+    message = table(value.get("message"))
+    turn.add_text(value.get("text"))
+    _add_content(turn, message.get("content"))
+    turn.calls += calls_of(message.get("tool_calls") or value.get("tool_calls"))
     if plan := text_or_none(message.get("tool_plan")):
-        draft.more["tool_plan"] = plan
+        turn.more["tool_plan"] = plan
     for name in BESIDE_THE_TEXT:
-        draft.add_more(name, message.get(name) or value.get(name))
+        turn.add_more(name, message.get(name) or value.get(name))
     found = Answered(
         model=text_or_none(value.get("model")),
         usage=usage_of(value.get("usage") or value.get("meta")),
         response_id=text_or_none(value.get("response_id")) or text_or_none(value.get("id")),
     )
     set_end(found, value)
-    set_messages(found, [draft])
+    set_messages(found, [turn])
     return found
 
 
-def _add_content(draft: Draft, content: Any) -> None:
-    draft.add_text(content)
+def _add_content(turn: Turn, content: Any) -> None:
+    turn.add_text(content)
     for part in dicts_of(content):
         if part.get("type") == "thinking":
-            draft.add_thought(part.get("thinking"))
+            turn.add_thought_piece(part.get("thinking"))
         elif part.keys() <= {"type", "text"}:
-            draft.add_text(part.get("text"))
+            turn.add_text(part.get("text"))
         else:
-            draft.add_part(part)
+            turn.add_part(part)
 
 
 def set_end(found: Answered, value: dict[str, Any]) -> None:
@@ -63,8 +58,8 @@ def set_end(found: Answered, value: dict[str, Any]) -> None:
 
 def usage_of(meta: Any) -> dict[str, Any]:
     """What Cohere bills, which is what it priced; else what it counted."""
-    counted = table_of(meta)
-    billed, tokens = table_of(counted.get("billed_units")), table_of(counted.get("tokens"))
+    counted = table(meta)
+    billed, tokens = table(counted.get("billed_units")), table(counted.get("tokens"))
     for counts, cached in ((billed, None), (tokens, counted.get("cached_tokens"))):
         if "input_tokens" in counts or "output_tokens" in counts:
             usage = {name: counts.get(name) for name in ("input_tokens", "output_tokens")}

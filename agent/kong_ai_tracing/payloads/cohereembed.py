@@ -8,17 +8,15 @@ from msgspec import Raw
 
 from kong_ai_tracing.jsontext import Fields, fields_of, items_of
 from kong_ai_tracing.payloads.cohereanswer import usage_of
-from kong_ai_tracing.payloads.conversation import settings_of, text_or_none, values_of, vectors_output
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_of,
     parameters_of,
-    prompt_text_length,
-    raw_text,
-    word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text, vectors_output
+from kong_ai_tracing.payloads.values import settings_of, text_or_none, values_of
 
 _INPUTS = ("texts", "inputs", "images")
 _OWN_SETTINGS = ("input_type", "embedding_types", "truncate", "output_dimension", "max_tokens")
@@ -36,12 +34,8 @@ def _is_response(fields: Fields) -> bool:
 
 def _read_request(fields: Fields) -> Asked:
     given = next((fields[name] for name in _INPUTS if name in fields), None)
-    return Asked(
-        input=None if given is None else raw_text(given),
-        model=word_of(fields.get("model")),
-        parameters=settings_of(parameters_of(fields) | values_of(fields, _OWN_SETTINGS)),
-        prompt_length=prompt_text_length(given),
-    )
+    settings = settings_of(parameters_of(fields) | values_of(fields, _OWN_SETTINGS))
+    return asked_text(fields, given, settings)
 
 
 def _read_response(fields: Fields) -> Answered:

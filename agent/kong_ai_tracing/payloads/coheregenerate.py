@@ -6,26 +6,18 @@ import re
 from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, value_of
+from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.payloads.choices import GAP
 from kong_ai_tracing.payloads.cohere import parameters
 from kong_ai_tracing.payloads.cohereanswer import set_end, usage_of
-from kong_ai_tracing.payloads.conversation import dicts_of, text_or_none
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_of,
-    is_streamed,
-    prompt_text_length,
-    raw_text,
-    text_length,
-    word_of,
 )
-
-
-def _is_request(fields: Fields) -> bool:
-    return "prompt" in fields and "messages" not in fields
+from kong_ai_tracing.payloads.prompts import asked_text, is_prompt, set_texts
+from kong_ai_tracing.payloads.values import dicts_of, text_or_none
 
 
 def _is_response(fields: Fields) -> bool:
@@ -37,14 +29,7 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 
 def _read_request(fields: Fields) -> Asked:
-    prompt = fields.get("prompt")
-    return Asked(
-        input=None if prompt is None else raw_text(prompt),
-        model=word_of(fields.get("model")),
-        parameters=parameters(fields),
-        streamed=is_streamed(fields),
-        prompt_length=prompt_text_length(prompt),
-    )
+    return asked_text(fields, fields.get("prompt"), parameters(fields))
 
 
 def _read_response(fields: Fields) -> Answered:
@@ -65,15 +50,8 @@ def _answered(value: dict[str, Any]) -> Answered:
     )
     for generation in generations[:1]:
         set_end(found, generation)
-    _set_texts(found, [generation.get("text") for generation in generations])
+    set_texts(found, [generation.get("text") for generation in generations])
     return found
-
-
-def _set_texts(found: Answered, texts: list[Any]) -> None:
-    """One text, or the list of them when several were asked for."""
-    if texts := [text for text in texts if isinstance(text, str)]:
-        found.output = dump(texts[0] if len(texts) == 1 else texts)
-        found.response_length = text_length(texts)
 
 
 def _read_events(stream: EventStream) -> Answered:
@@ -99,7 +77,7 @@ def _read(events: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Answ
             index = event.get("index")
             texts.setdefault(index if isinstance(index, int) else 0, []).append(text)
     found.partial = not (ended or found.finish_reason or found.failure)
-    _set_texts(found, ["".join(each) for _, each in sorted(texts.items())])
+    set_texts(found, ["".join(each) for _, each in sorted(texts.items())])
     return found
 
 
@@ -108,7 +86,7 @@ DIALECT = Dialect(
     operation="completion",
     provider="cohere",
     paths=re.compile(r"/v1/generate/?$"),
-    is_request=_is_request,
+    is_request=is_prompt,
     is_response=_is_response,
     is_event=_is_event,
     read_request=_read_request,

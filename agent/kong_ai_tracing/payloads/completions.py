@@ -10,36 +10,15 @@ from kong_ai_tracing.jsontext import Fields, dump, objects_of, value_of
 from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
 from kong_ai_tracing.payloads.dialect import (
     Answered,
-    Asked,
     Dialect,
-    is_streamed,
-    parameters_of,
-    prompt_text_length,
-    raw_text,
-    text_length,
-    word_of,
 )
 from kong_ai_tracing.payloads.fragments import joined_message
-
-
-def _is_request(fields: Fields) -> bool:
-    return "prompt" in fields and "messages" not in fields
-
-
-def _read_request(fields: Fields) -> Asked:
-    prompt = fields.get("prompt")
-    return Asked(
-        input=None if prompt is None else raw_text(prompt),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
-        prompt_length=prompt_text_length(prompt),
-    )
+from kong_ai_tracing.payloads.prompts import is_prompt, read_prompt, set_texts
 
 
 def _read_response(fields: Fields) -> Answered:
     choices = objects_of(fields.get("choices"))
-    return _with_texts(answered(fields, choices), [_text_of(choice) for choice in choices])
+    return set_texts(answered(fields, choices), [_text_of(choice) for choice in choices])
 
 
 def _text_of(choice: Fields) -> Any:
@@ -53,15 +32,7 @@ def _text_of(choice: Fields) -> Any:
 def _read_events(stream: EventStream) -> Answered:
     fragments = Fragments(stream)
     texts = [joined_message(pieces)["content"] for pieces in fragments.in_order()]
-    return _with_texts(fragments.answered, texts)
-
-
-def _with_texts(found: Answered, texts: list[Any]) -> Answered:
-    """One text, or the list of them when several were asked for."""
-    if texts := [text for text in texts if text is not None]:
-        found.output = dump(texts[0] if len(texts) == 1 else texts)
-        found.response_length = text_length(texts)
-    return found
+    return set_texts(fragments.answered, texts)
 
 
 def read_text(text: str) -> Answered:
@@ -73,10 +44,10 @@ DIALECT = Dialect(
     name="completions",
     operation="completion",
     paths=re.compile(r"(?<!/chat)/completions/?$"),
-    is_request=_is_request,
+    is_request=is_prompt,
     is_response=has_choices,
     is_event=is_chunk,
-    read_request=_read_request,
+    read_request=read_prompt,
     read_response=_read_response,
     read_events=_read_events,
     read_text=read_text,

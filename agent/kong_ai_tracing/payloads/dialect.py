@@ -15,6 +15,7 @@ from msgspec import Raw, Struct, field
 
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, clean, is_empty, items_of, object_text, string_of, value_of
+from kong_ai_tracing.payloads.values import settings_of
 
 
 class Asked(Struct):
@@ -136,18 +137,10 @@ PARAMETERS = frozenset(
 )
 """Settings of a request that are kept as model parameters."""
 
-_MAX_PARAMETER_BYTES = 2000
-"""A schema may be a setting too, but it is not one to filter by."""
-
 
 def parameters_of(fields: Fields) -> dict[str, Any]:
     """The settings among the members of a request."""
-    found: dict[str, Any] = {}
-    for name in PARAMETERS.intersection(fields):
-        raw = fields[name]
-        if memoryview(raw).nbytes <= _MAX_PARAMETER_BYTES and (value := value_of(raw)) not in (None, {}, []):
-            found[name] = value
-    return dict(sorted(found.items()))
+    return settings_of({name: value_of(fields[name]) for name in PARAMETERS.intersection(fields)})
 
 
 def is_streamed(fields: Fields) -> bool:
@@ -220,13 +213,13 @@ def failure_in(error: Any, kind: str | None = None) -> Failure | None:
     if isinstance(error, str) and error.strip():
         return Failure(error.strip(), kind)
     if isinstance(error, dict) and error:
-        message, kind, code = (_word(error.get(name)) for name in ("message", "type", "code"))
-        kind = kind or _word(error.get("status"))  # Google's word for it
+        message, kind, code = (_word_or_number(error.get(name)) for name in ("message", "type", "code"))
+        kind = kind or _word_or_number(error.get("status"))  # Google's word for it
         return Failure(message or kind or code or "error without a message", kind, code)
     return None
 
 
-def _word(value: Any) -> str | None:
+def _word_or_number(value: Any) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return value.strip() or None if isinstance(value, str) else None

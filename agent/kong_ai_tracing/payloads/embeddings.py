@@ -6,17 +6,15 @@ import re
 
 from msgspec import Raw
 
-from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, string_of, value_of
+from kong_ai_tracing.jsontext import Fields, fields_of, items_of, string_of, value_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_of,
-    parameters_of,
-    prompt_text_length,
-    raw_text,
     word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text, vectors_output
 
 _FLOAT_BYTES = 4
 
@@ -30,13 +28,7 @@ def _is_response(fields: Fields) -> bool:
 
 
 def _read_request(fields: Fields) -> Asked:
-    text = fields.get("input")
-    return Asked(
-        input=None if text is None else raw_text(text),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        prompt_length=prompt_text_length(text),
-    )
+    return asked_text(fields, fields.get("input"))
 
 
 def _read_response(fields: Fields) -> Answered:
@@ -48,9 +40,7 @@ def _read_response(fields: Fields) -> Answered:
         response_id=word_of(fields.get("id")),
         failure=failure_of(fields),
     )
-    if vectors:
-        counts = {"count": len(vectors), "dimensions": _dimensions(vectors[0])}
-        found.output = dump({name: count for name, count in counts.items() if count is not None})
+    found.output = vectors_output(len(vectors), _dimensions(vectors[0]) if vectors else None)
     return found
 
 

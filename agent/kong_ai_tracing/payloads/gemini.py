@@ -12,28 +12,23 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.payloads.choices import GAP
-from kong_ai_tracing.payloads.conversation import (
-    Draft,
+from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_in
+from kong_ai_tracing.payloads.googlevalues import member, model_name, snake, usage_of
+from kong_ai_tracing.payloads.parts import (
     Message,
-    conversation,
-    dicts_of,
     function_tool,
-    length_of,
     media_part,
     picture_part,
-    set_messages,
-    settings_of,
-    table_of,
-    text_or_none,
+    text_part,
     tool_call,
     tool_result,
 )
-from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_in
-from kong_ai_tracing.payloads.googlevalues import member, model_name, snake, usage_of
-from kong_ai_tracing.payloads.turns import text_part
+from kong_ai_tracing.payloads.turns import Turn, conversation, length_of, set_messages
+from kong_ai_tracing.payloads.values import as_text, dicts_of, settings_of, text_or_none
 
 _ROLES = {"model": "assistant", "function": "tool"}
 _SIGNATURES = ("thought", "thoughtSignature", "thought_signature")
@@ -103,12 +98,12 @@ def _read_stream_request(fields: Fields) -> Asked:
 
 
 def _system_message(instruction: Any) -> list[Message]:
-    content = {"parts": [{"text": instruction}]} if isinstance(instruction, str) else table_of(instruction)
+    content = {"parts": [{"text": instruction}]} if isinstance(instruction, str) else table(instruction)
     return _messages_of(content | {"role": "system"}) if content else []
 
 
 def _contents_of(contents: Any) -> list[dict[str, Any]]:
-    """The drafts; the SDKs' short forms, a bare text for one, are read as well."""
+    """The turns; the SDKs' short forms, a bare text for one, are read as well."""
     if isinstance(contents, str):
         return [{"parts": [{"text": contents}]}]
     if isinstance(contents, list):
@@ -117,36 +112,36 @@ def _contents_of(contents: Any) -> list[dict[str, Any]]:
 
 
 def _messages_of(content: dict[str, Any]) -> list[Message]:
-    """The messages in one content: what its functions returned, then what else it says."""
+    """The messages in one content: what it says, and one for each result of a function."""
     role = text_or_none(content.get("role")) or "user"
-    draft = Draft(_ROLES.get(role, role))
-    results: list[Message] = []
+    turn = Turn(_ROLES.get(role, role))
     for part in dicts_of(content.get("parts")):
         if isinstance(response := member(part, "functionResponse"), dict):
-            results.append(tool_result(response.get("name"), response.get("response"), response.get("id")))
+            result = as_text(response.get("response"))
+            turn.add_result(tool_result(result, response.get("id"), response.get("name")))
         elif isinstance(text := part.get("text"), str) and part.get("thought") is not True:
-            draft.add_part(text_part(text))
+            turn.add_part(text_part(text))
         else:
-            _add_part(draft, part)
-    return results if draft.is_empty else [*results, draft.message]
+            _add_part(turn, part)
+    return turn.messages()
 
 
-def _add_part(draft: Draft, part: dict[str, Any]) -> None:
+def _add_part(turn: Turn, part: dict[str, Any]) -> None:
     if isinstance(text := part.get("text"), str):
-        (draft.add_thought if part.get("thought") is True else draft.add_text)(text)
+        (turn.add_thought_piece if part.get("thought") is True else turn.add_text)(text)
     elif isinstance(call := member(part, "functionCall"), dict):
-        draft.calls.append(tool_call(call.get("name"), call.get("args") or {}, call.get("id")))
+        turn.calls.append(tool_call(call.get("name"), call.get("args") or {}, call.get("id")))
     elif (file := _media(part)) is not None:
-        draft.add_part(file)
+        turn.add_part(file)
     elif kept := {name: value for name, value in part.items() if name not in _SIGNATURES}:
-        draft.add_part({"type": snake(next(iter(kept))), **kept})
+        turn.add_part({"type": snake(next(iter(kept))), **kept})
 
 
 def _media(part: dict[str, Any]) -> Message | None:
     """A picture or a document, in the body or by its address."""
     blob, file = member(part, "inlineData"), member(part, "fileData")
     if isinstance(blob, dict) and isinstance(data := blob.get("data"), str):
-        return media_part(data, text_or_none(member(blob, "mimeType")) or "application/octet-stream")
+        return media_part(text_or_none(member(blob, "mimeType")) or "application/octet-stream", data)
     if isinstance(file, dict) and isinstance(uri := member(file, "fileUri"), str):
         media_type = member(file, "mimeType")
         if isinstance(media_type, str) and media_type.startswith("image/"):
@@ -169,7 +164,7 @@ def _tools(tools: Any) -> list[Message]:
 
 
 def _parameters(fields: Fields) -> dict[str, Any]:
-    config = table_of(_field(fields, "generationConfig"))
+    config = table(_field(fields, "generationConfig"))
     settings = {snake(name): value for name, value in config.items()}
     for name in ("toolConfig", "safetySettings", "cachedContent"):
         settings[snake(name)] = _field(fields, name)
@@ -186,38 +181,38 @@ def _read_events(stream: EventStream) -> Answered:
 
 def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Answered:
     found = Answered()
-    drafts: dict[int, Draft] = {}
+    turns: dict[int, Turn] = {}
     for number, answer in enumerate(answers):
         if number == gap:
-            for draft in drafts.values():
-                draft.add_text(GAP)
+            for turn in turns.values():
+                turn.add_text(GAP)
         found.model = found.model or model_name(member(answer, "modelVersion"))
         found.response_id = found.response_id or text_or_none(member(answer, "responseId"))
         found.failure = failure_in(answer.get("error")) or found.failure
         found.usage = usage_of(member(answer, "usageMetadata")) or found.usage
         for candidate in dicts_of(answer.get("candidates")):
             index = candidate.get("index")
-            draft = drafts.setdefault(index if isinstance(index, int) else 0, Draft())
-            _read_candidate(draft, candidate, found)
-        if reason := _block_reason(answer, drafts):
+            turn = turns.setdefault(index if isinstance(index, int) else 0, Turn())
+            _read_candidate(turn, candidate, found)
+        if reason := _block_reason(answer, turns):
             found.finish_reason = reason
     found.partial = not (ended or found.finish_reason or found.failure)
-    set_messages(found, (draft for _, draft in sorted(drafts.items())))
+    set_messages(found, (turn for _, turn in sorted(turns.items())))
     return found
 
 
-def _read_candidate(draft: Draft, candidate: dict[str, Any], found: Answered) -> None:
-    content = table_of(candidate.get("content"))
+def _read_candidate(turn: Turn, candidate: dict[str, Any], found: Answered) -> None:
+    content = table(candidate.get("content"))
     for part in dicts_of(content.get("parts")):
-        _add_part(draft, part)
+        _add_part(turn, part)
     for name in _BESIDE:
         if beside := member(candidate, name):
-            draft.more[snake(name)] = beside
+            turn.more[snake(name)] = beside
     if reason := text_or_none(member(candidate, "finishReason")):
         found.finish_reason = found.finish_reason or reason
-        if draft.is_empty:
+        if turn.is_empty:
             # Without a text there is a message all the same: it says why.
-            draft.more.update(_refusal(reason, member(candidate, "finishMessage")))
+            turn.more.update(_refusal(reason, member(candidate, "finishMessage")))
 
 
 def _refusal(reason: str, message: Any) -> dict[str, Any]:
@@ -225,13 +220,13 @@ def _refusal(reason: str, message: Any) -> dict[str, Any]:
     return {"refusal": said or reason} if said or reason in _REFUSALS else {}
 
 
-def _block_reason(answer: dict[str, Any], drafts: dict[int, Draft]) -> str | None:
+def _block_reason(answer: dict[str, Any], turns: dict[int, Turn]) -> str | None:
     """Why the prompt itself was refused: then there are no candidates."""
-    feedback = table_of(member(answer, "promptFeedback"))
+    feedback = table(member(answer, "promptFeedback"))
     reason = text_or_none(member(feedback, "blockReason"))
-    if reason and not drafts:
-        draft = drafts[0] = Draft()
-        draft.more["refusal"] = text_or_none(member(feedback, "blockReasonMessage")) or reason
+    if reason and not turns:
+        turn = turns[0] = Turn()
+        turn.more["refusal"] = text_or_none(member(feedback, "blockReasonMessage")) or reason
     return reason
 
 

@@ -9,19 +9,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.jsontext import Fields, dump, fields_of, items_of, objects_of, value_of
-from kong_ai_tracing.payloads.conversation import (
-    Draft,
-    dicts_of,
-    media_part,
-    set_messages,
-    settings_of,
-    table_of,
-    text_or_none,
-    vectors_output,
-)
 from kong_ai_tracing.payloads.dialect import Answered, Asked, Dialect, failure_of, text_length
 from kong_ai_tracing.payloads.googlevalues import member, model_name, snake, usage_of
+from kong_ai_tracing.payloads.parts import media_part
+from kong_ai_tracing.payloads.prompts import vectors_output
+from kong_ai_tracing.payloads.turns import Turn, set_messages
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none
 
 _SETTINGS = ("taskType", "outputDimensionality", "title")
 
@@ -59,7 +54,7 @@ def _text_of(content: Any) -> Any:
 
 
 def _parameters(request: dict[str, Any]) -> dict[str, Any]:
-    config = table_of(member(request, "embedContentConfig")) or request
+    config = table(member(request, "embedContentConfig")) or request
     return settings_of({snake(name): member(config, name) for name in _SETTINGS})
 
 
@@ -96,7 +91,7 @@ def _is_prediction(fields: Fields) -> bool:
 def _read_instances(fields: Fields) -> Asked:
     instances = value_of(fields.get("instances"))
     said = [_instance(each) for each in instances] if isinstance(instances, list) else instances
-    parameters = table_of(value_of(fields.get("parameters")))
+    parameters = table(value_of(fields.get("parameters")))
     return Asked(
         input=None if said is None else dump(said[0] if isinstance(said, list) and len(said) == 1 else said),
         parameters=settings_of({snake(name): value for name, value in parameters.items()}),
@@ -115,7 +110,7 @@ def _read_vectors(fields: Fields) -> Answered:
     found = Answered(failure=failure_of(fields))
     predictions = objects_of(fields.get("predictions"))
     vectors = [fields_of(each["embeddings"]) or {} for each in predictions if "embeddings" in each]
-    counts = [table_of(value_of(vector.get("statistics"))).get("token_count") for vector in vectors]
+    counts = [table(value_of(vector.get("statistics"))).get("token_count") for vector in vectors]
     tokens = [count for count in counts if isinstance(count, int | float)]
     if tokens:
         found.usage = {"prompt_tokens": int(sum(tokens))}
@@ -131,21 +126,21 @@ def _read_vectors(fields: Fields) -> Answered:
 def _read_predictions(fields: Fields) -> Answered:
     found = Answered(model=model_name(value_of(fields.get("model"))), failure=failure_of(fields))
     predictions = value_of(fields.get("predictions"))
-    drafts = [_turn(each) for each in predictions] if isinstance(predictions, list) else []
-    set_messages(found, drafts)
+    turns = [_turn(each) for each in predictions] if isinstance(predictions, list) else []
+    set_messages(found, turns)
     return found
 
 
-def _turn(prediction: Any) -> Draft:
-    draft = Draft()
-    value = table_of(prediction)
+def _turn(prediction: Any) -> Turn:
+    turn = Turn()
+    value = table(prediction)
     if isinstance(data := value.get("bytesBase64Encoded"), str):
-        draft.add_part(media_part(data, text_or_none(value.get("mimeType")) or "image/png"))
+        turn.add_part(media_part(text_or_none(value.get("mimeType")) or "image/png", data))
     elif isinstance(text := value.get("content") or value.get("generated_text") or prediction, str):
-        draft.add_text(text)
+        turn.add_text(text)
     else:
-        draft.add_text(dump(prediction).decode())
-    return draft
+        turn.add_text(dump(prediction).decode())
+    return turn
 
 
 _MODEL = r"/(?:models|endpoints|tunedModels)/"

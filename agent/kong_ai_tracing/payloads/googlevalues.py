@@ -6,7 +6,7 @@ import re
 from functools import lru_cache
 from typing import Any
 
-from kong_ai_tracing.payloads.conversation import dicts_of, text_or_none
+from kong_ai_tracing.payloads.values import dicts_of, text_or_none
 
 
 def snake(name: str) -> str:

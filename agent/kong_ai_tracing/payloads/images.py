@@ -5,19 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, value_of
-from kong_ai_tracing.payloads.conversation import (
-    Draft,
-    dicts_of,
-    media_part,
-    picture_part,
-    set_messages,
-    settings_of,
-    table_of,
-    text_or_none,
-    values_of,
-)
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -29,6 +19,9 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.parts import media_part, picture_part
+from kong_ai_tracing.payloads.turns import Turn, set_messages
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none, values_of
 
 _PICTURES = ("image", "image[]", "images", "mask")
 _OWN_SETTINGS = ("background", "moderation", "output_format", "output_compression", "input_fidelity")
@@ -62,24 +55,24 @@ def _read_response(fields: Fields) -> Answered:
     value = values_of(fields, ("data", "usage", "output_format", "model"))
     found = Answered(
         model=text_or_none(value.get("model")),
-        usage=table_of(value.get("usage")),
+        usage=table(value.get("usage")),
         failure=failure_of(fields),
     )
-    draft = Draft()
+    turn = Turn()
     for picture in dicts_of(value.get("data")):
-        _add_picture(draft, picture, value.get("output_format"))
-    set_messages(found, [draft])
+        _add_picture(turn, picture, value.get("output_format"))
+    set_messages(found, [turn])
     return found
 
 
-def _add_picture(draft: Draft, picture: dict[str, Any], form: Any) -> None:
+def _add_picture(turn: Turn, picture: dict[str, Any], form: Any) -> None:
     """The picture, and the prompt that the model made of the one that was asked."""
     if isinstance(prompt := picture.get("revised_prompt"), str):
-        draft.add_text(prompt)
+        turn.add_text(prompt)
     if isinstance(data := picture.get("b64_json"), str):
-        draft.add_part(media_part(data, f"image/{text_or_none(form) or 'png'}"))
+        turn.add_part(media_part(f"image/{text_or_none(form) or 'png'}", data))
     elif isinstance(url := picture.get("url"), str):
-        draft.add_part(picture_part(url))
+        turn.add_part(picture_part(url))
 
 
 def _is_event(event: dict[str, Any]) -> bool:
@@ -90,19 +83,19 @@ def _is_event(event: dict[str, Any]) -> bool:
 def _read_events(stream: EventStream) -> Answered:
     """Earlier events hold the picture as it was half way."""
     found = Answered()
-    draft = Draft()
+    turn = Turn()
     ended = stream.done
     for event in stream.events:
         value = event.value
         kind = text_or_none(value.get("type")) or ""
         if kind.endswith(".completed"):
             ended = True
-            found.usage = table_of(value.get("usage"))
-            _add_picture(draft, value, value.get("output_format"))
+            found.usage = table(value.get("usage"))
+            _add_picture(turn, value, value.get("output_format"))
         elif kind == "error" or "error" in value:
             found.failure = failure_in(value.get("error") or value) or found.failure
     found.partial = not (ended or found.failure)
-    set_messages(found, [draft])
+    set_messages(found, [turn])
     return found
 
 

@@ -6,20 +6,18 @@ import re
 from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, object_text
+from kong_ai_tracing.jsontext import Fields, object_text
 from kong_ai_tracing.payloads.choices import GAP
-from kong_ai_tracing.payloads.conversation import settings_of, text_or_none, values_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_in,
-    is_streamed,
     parameters_of,
-    prompt_text_length,
     raw_text,
-    word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text, set_texts
+from kong_ai_tracing.payloads.values import settings_of, text_or_none, values_of
 
 _INFILL = ("input_prefix", "input_suffix", "input_extra")
 _OWN_SETTINGS = ("n_predict", "n_keep", "cache_prompt", "samplers", "json_schema", "grammar", "id_slot")
@@ -40,18 +38,11 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 
 def _read_request(fields: Fields) -> Asked:
-    prompt = fields.get("prompt")
-    infill = {name: raw_text(fields[name]) for name in _INFILL if name in fields}
-    given = None if prompt is None else raw_text(prompt)
-    if infill:
-        given = object_text(infill | ({"prompt": given} if given is not None else {}))
-    return Asked(
-        input=given,
-        model=word_of(fields.get("model")),
-        parameters=settings_of(parameters_of(fields) | values_of(fields, _OWN_SETTINGS)),
-        streamed=is_streamed(fields),
-        prompt_length=prompt_text_length(prompt),
-    )
+    settings = settings_of(parameters_of(fields) | values_of(fields, _OWN_SETTINGS))
+    asked = asked_text(fields, fields.get("prompt"), settings)
+    if infill := {name: raw_text(fields[name]) for name in _INFILL if name in fields}:
+        asked.input = object_text(infill | ({"prompt": asked.input} if asked.input else {}))
+    return asked
 
 
 def _read_response(fields: Fields) -> Answered:
@@ -82,11 +73,7 @@ def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Ans
                 "completion_tokens": answer.get("tokens_predicted"),
             }
     found.partial = not (ended or found.failure)
-    told = ["".join(each) for _, each in sorted(texts.items())]
-    if told:
-        found.output = dump(told[0] if len(told) == 1 else told)
-        found.response_length = sum(map(len, told))
-    return found
+    return set_texts(found, ["".join(each) for _, each in sorted(texts.items())])
 
 
 def _end(answer: dict[str, Any]) -> str | None:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import re
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.jsontext import Fields, string_of, value_of
-from kong_ai_tracing.payloads.conversation import table_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_of,
     raw_text,
-    text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text
 
 
 def _is_request(fields: Fields) -> bool:
@@ -27,12 +27,7 @@ def _is_response(fields: Fields) -> bool:
 
 
 def _read_request(fields: Fields) -> Asked:
-    given = fields.get("input")
-    return Asked(
-        input=None if given is None else raw_text(given),
-        model=word_of(fields.get("model")),
-        prompt_length=text_length(value_of(given)),
-    )
+    return asked_text(fields, fields.get("input"))
 
 
 def _read_response(fields: Fields) -> Answered:
@@ -41,7 +36,7 @@ def _read_response(fields: Fields) -> Answered:
     return Answered(
         output=None if results is None else raw_text(results),
         model=word_of(fields.get("model")),
-        usage=table_of(value_of(fields.get("usage"))),
+        usage=table(value_of(fields.get("usage"))),
         response_id=string_of(fields.get("id")),
         failure=failure_of(fields),
     )

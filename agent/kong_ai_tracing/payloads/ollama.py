@@ -8,25 +8,10 @@ from typing import Any
 from msgspec import Raw
 from msgspec.structs import replace
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, items_of, value_of
 from kong_ai_tracing.payloads.choices import GAP
-from kong_ai_tracing.payloads.conversation import (
-    Draft,
-    Message,
-    conversation,
-    dicts_of,
-    length_of,
-    media_part,
-    set_messages,
-    settings_of,
-    table_of,
-    text_or_none,
-    thinking_of,
-    tool_call,
-    values_of,
-    vectors_output,
-)
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -34,11 +19,12 @@ from kong_ai_tracing.payloads.dialect import (
     failure_in,
     failure_of,
     is_streamed,
-    prompt_text_length,
-    raw_text,
     word_of,
 )
-from kong_ai_tracing.payloads.turns import text_part
+from kong_ai_tracing.payloads.parts import Message, media_part, text_part, thinking_block, tool_call
+from kong_ai_tracing.payloads.prompts import asked_text, is_prompt, vectors_output
+from kong_ai_tracing.payloads.turns import Turn, conversation, length_of, set_messages
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none, values_of
 
 _SETTINGS = ("stream", "format", "think", "keep_alive", "truncate", "dimensions", "raw", "suffix", "template")
 _MEDIA_TYPES = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif", "UklGR": "image/webp"}
@@ -46,7 +32,7 @@ _MEDIA_TYPES = {"iVBOR": "image/png", "/9j/": "image/jpeg", "R0lGOD": "image/gif
 
 
 def _parameters(fields: Fields) -> dict[str, Any]:
-    return settings_of(table_of(value_of(fields.get("options"))) | values_of(fields, _SETTINGS))
+    return settings_of(table(value_of(fields.get("options"))) | values_of(fields, _SETTINGS))
 
 
 # -- chat
@@ -84,7 +70,7 @@ def _message(message: dict[str, Any]) -> Message:
         said = message.get("content")
         found["content"] = [*([text_part(said)] if isinstance(said, str) and said else []), *pictures]
     if thoughts := message.get("thinking"):
-        found["thinking"] = thinking_of(thoughts)
+        found["thinking"] = [thinking_block(thoughts)]
     if name := message.get("tool_name"):
         found["name"] = name
     if calls := _calls(message.get("tool_calls")):
@@ -101,24 +87,19 @@ def _pictures(images: Any) -> list[Message]:
 
 def _picture(data: str) -> Message:
     found = (media_type for start, media_type in _MEDIA_TYPES.items() if data.startswith(start))
-    return media_part(data, next(found, "image/*"))
+    return media_part(next(found, "image/*"), data)
 
 
 def _calls(calls: Any) -> list[Message]:
     found = []
     for call in dicts_of(calls):
-        function = table_of(call.get("function"))
-        arguments = function.get("arguments")
-        arguments = {} if arguments is None else arguments
-        found.append(tool_call(function.get("name"), arguments, call.get("id") or function.get("id")))
+        function = table(call.get("function"))
+        call_id = call.get("id") or function.get("id")
+        found.append(tool_call(function.get("name"), function.get("arguments"), call_id))
     return found
 
 
-# -- generate: a chat of one draft
-
-
-def _is_prompt(fields: Fields) -> bool:
-    return "prompt" in fields and "messages" not in fields
+# -- generate: a chat of one turn
 
 
 def _read_prompt(fields: Fields) -> Asked:
@@ -152,25 +133,25 @@ def _read_events(stream: EventStream) -> Answered:
 
 def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Answered:
     found = Answered()
-    draft = Draft()
+    turn = Turn()
     for number, answer in enumerate(answers):
         if number == gap:
-            draft.add_text(GAP)
-        message = table_of(answer.get("message"))
+            turn.add_text(GAP)
+        message = table(answer.get("message"))
         for each in (message, answer):
-            draft.add_thought(each.get("thinking"))
-        draft.add_text(message.get("content"))
-        draft.add_text(answer.get("response"))
-        draft.calls += _calls(message.get("tool_calls"))
+            turn.add_thought_piece(each.get("thinking"))
+        turn.add_text(message.get("content"))
+        turn.add_text(answer.get("response"))
+        turn.calls += _calls(message.get("tool_calls"))
         for picture in _pictures(message.get("images")):
-            draft.add_part(picture)
+            turn.add_part(picture)
         found.model = found.model or text_or_none(answer.get("model"))
         found.usage = _usage(answer) or found.usage
         found.failure = failure_in(answer.get("error")) or found.failure
         found.finish_reason = text_or_none(answer.get("done_reason")) or found.finish_reason
         ended = ended or answer.get("done") is True
     found.partial = not (ended or found.failure)
-    set_messages(found, [draft])
+    set_messages(found, [turn])
     return found
 
 
@@ -191,13 +172,7 @@ def _has_vectors(fields: Fields) -> bool:
 
 
 def _read_text(fields: Fields) -> Asked:
-    given = fields.get("input") or fields.get("prompt")
-    return Asked(
-        input=None if given is None else raw_text(given),
-        model=word_of(fields.get("model")),
-        parameters=_parameters(fields),
-        prompt_length=prompt_text_length(given),
-    )
+    return asked_text(fields, fields.get("input") or fields.get("prompt"), _parameters(fields))
 
 
 def _read_vectors(fields: Fields) -> Answered:
@@ -213,14 +188,6 @@ def _read_vectors(fields: Fields) -> Answered:
 
 def _dimensions(vectors: list[Raw]) -> int | None:
     return len(items_of(vectors[0])) or None if vectors else None
-
-
-def _never(_: dict[str, Any]) -> bool:
-    return False
-
-
-def _read_no_events(stream: EventStream) -> Answered:
-    return Answered(partial=not stream.done)
 
 
 CHAT = Dialect(
@@ -241,7 +208,7 @@ GENERATE = Dialect(
     operation="generate",
     provider="ollama",
     paths=re.compile(r"/api/generate/?$"),
-    is_request=_is_prompt,
+    is_request=is_prompt,
     is_response=_is_response,
     is_event=_is_event,
     read_request=_read_prompt,
@@ -257,10 +224,8 @@ EMBEDDING = Dialect(
     paths=re.compile(r"/api/(?:embed|embeddings)/?$"),
     is_request=_is_text,
     is_response=_has_vectors,
-    is_event=_never,
     read_request=_read_text,
     read_response=_read_vectors,
-    read_events=_read_no_events,
 )
 
 BY_SHAPE = replace(CHAT, is_request=_is_certain_chat)

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, object_text, value_of
 from kong_ai_tracing.payloads.cohereanswer import usage_of
-from kong_ai_tracing.payloads.conversation import dicts_of, settings_of, table_of, text_or_none, values_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -22,6 +22,7 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none, values_of
 
 _INPUTS = ("query", "documents", "texts")
 _SETTINGS = (
@@ -57,12 +58,12 @@ def _read_response(fields: Fields) -> Answered:
     found = Answered(
         model=text_or_none(value.get("model")),
         # vLLM and Jina count tokens, Cohere searches.
-        usage=table_of(value.get("usage")) or usage_of(value.get("meta")),
+        usage=table(value.get("usage")) or usage_of(value.get("meta")),
         response_id=text_or_none(value.get("id")),
         failure=failure_of(fields),
     )
     if isinstance(results := value.get("results"), list):
-        billed = table_of(table_of(value.get("meta")).get("billed_units"))
+        billed = table(table(value.get("meta")).get("billed_units"))
         units = {"search_units": billed["search_units"]} if "search_units" in billed else {}
         found.output = dump({"results": results} | units)
     return found

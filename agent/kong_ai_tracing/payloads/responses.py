@@ -27,6 +27,7 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
+from kong_ai_tracing.payloads.values import text_or_none
 
 _FINISHED = ("response.completed", "response.incomplete", "response.failed")
 _TEXT_PARTS = {"output_text": "text", "text": "text", "refusal": "refusal"}
@@ -88,10 +89,10 @@ def _answered(response: dict[str, Any]) -> Answered:
     """What a response object says, be it the whole body or the one in a stream's last event."""
     usage = response.get("usage")
     found = Answered(
-        model=_word(response.get("model")),
+        model=text_or_none(response.get("model")),
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=_finish_reason(response),
-        response_id=_word(response.get("id")),
+        response_id=text_or_none(response.get("id")),
         failure=failure_in(response.get("error")),
     )
     items = response.get("output")
@@ -99,14 +100,10 @@ def _answered(response: dict[str, Any]) -> Answered:
     return found
 
 
-def _word(value: Any) -> str | None:
-    return value.strip() or None if isinstance(value, str) else None
-
-
 def _finish_reason(response: dict[str, Any]) -> str | None:
     details = response.get("incomplete_details")
-    reason = _word(details.get("reason")) if isinstance(details, dict) else None
-    return reason or _word(response.get("status"))
+    reason = text_or_none(details.get("reason")) if isinstance(details, dict) else None
+    return reason or text_or_none(response.get("status"))
 
 
 def _set_output(found: Answered, items: list[dict[str, Any]]) -> None:

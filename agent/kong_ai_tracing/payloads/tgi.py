@@ -11,22 +11,19 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, value_of
+from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.payloads.choices import GAP
-from kong_ai_tracing.payloads.conversation import dicts_of, settings_of, table_of, text_or_none, values_of
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
     failure_in,
-    is_streamed,
     parameters_of,
-    prompt_text_length,
-    raw_text,
-    text_length,
-    word_of,
 )
+from kong_ai_tracing.payloads.prompts import asked_text, set_texts
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none, values_of
 
 _PROMPTS = ("inputs", "prompt", "text", "input_ids", "prompt_token_ids")
 _NESTED_SETTINGS = ("parameters", "sampling_params", "options")
@@ -42,14 +39,11 @@ def _is_certain_request(fields: Fields) -> bool:
 
 def _read_request(fields: Fields) -> Asked:
     prompt = next((fields[name] for name in _PROMPTS if name in fields), None)
-    nested = [table_of(value_of(fields.get(name))) for name in _NESTED_SETTINGS]
-    return Asked(
-        input=None if prompt is None else raw_text(prompt),
-        model=word_of(fields.get("model")),
-        parameters=settings_of(parameters_of(fields) | {k: v for each in nested for k, v in each.items()}),
-        streamed=is_streamed(fields) or any(each.get("stream") is True for each in nested),
-        prompt_length=prompt_text_length(prompt),
-    )
+    nested = [table(value_of(fields.get(name))) for name in _NESTED_SETTINGS]
+    settings = parameters_of(fields) | {k: v for each in nested for k, v in each.items()}
+    asked = asked_text(fields, prompt, settings_of(settings))
+    asked.streamed = asked.streamed or any(each.get("stream") is True for each in nested)
+    return asked
 
 
 def _is_response(fields: Fields) -> bool:
@@ -90,7 +84,7 @@ def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Ans
             so_far[index if isinstance(index, int) else 0] = texts
         _read_beside(answer, found)
     so_far_texts = [text for _, texts in sorted(so_far.items()) for text in texts]
-    _set_texts(found, wholes or (["".join(tokens)] if tokens else so_far_texts))
+    set_texts(found, wholes or (["".join(tokens)] if tokens else so_far_texts))
     found.partial = not (ended or found.finish_reason or found.failure)
     return found
 
@@ -108,12 +102,12 @@ def _texts(text: Any) -> list[str] | None:
 
 
 def _other_sequences(answer: dict[str, Any]) -> list[str]:
-    sequences = dicts_of(table_of(answer.get("details")).get("best_of_sequences"))
+    sequences = dicts_of(table(answer.get("details")).get("best_of_sequences"))
     return [text for each in sequences if isinstance(text := each.get("generated_text"), str)]
 
 
 def _read_beside(answer: dict[str, Any], found: Answered) -> None:
-    details, meta = table_of(answer.get("details")), table_of(answer.get("meta_info"))
+    details, meta = table(answer.get("details")), table(answer.get("meta_info"))
     reason = text_or_none(details.get("finish_reason"))
     if isinstance(end := meta.get("finish_reason"), dict):
         reason = text_or_none(end.get("type"))
@@ -131,13 +125,6 @@ def _read_beside(answer: dict[str, Any], found: Answered) -> None:
         found.usage["prompt_tokens_details"] = {"cached_tokens": meta.get("cached_tokens")}
     found.response_id = text_or_none(meta.get("id")) or found.response_id
     found.failure = failure_in(answer.get("error"), text_or_none(answer.get("error_type"))) or found.failure
-
-
-def _set_texts(found: Answered, texts: list[str]) -> None:
-    """One text, or the list of them when several were asked for."""
-    if texts:
-        found.output = dump(texts[0] if len(texts) == 1 else texts)
-        found.response_length = text_length(texts)
 
 
 DIALECT = Dialect(

@@ -1,73 +1,108 @@
-"""The content blocks of one turn in, messages in OpenAI's form out, because Langfuse shows those as a chat.
+"""What one side said in one go, piece by piece, in; messages in OpenAI's form out.
 
-Anthropic and Bedrock write a turn as a list of blocks: text, thoughts, tool calls, tool results, pictures.
-Calls become `tool_calls`, each result a message of the role `tool`, thoughts a member `thinking` that
+A streamed answer becomes the same message as one that came whole. Calls become `tool_calls`, each result a
+message of the role `tool`, thoughts of every dialect the members `thinking` and `redacted_thinking` that
 Langfuse knows. What has no such form stays a part of the content, so that nothing is lost.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from kong_ai_tracing.jsontext import dump
+from kong_ai_tracing.payloads.dialect import Answered, text_length
+from kong_ai_tracing.payloads.parts import Message, redacted_block, text_part, thinking_block
+
+
+class _Text(list[str]):
+    """A text in pieces, among the parts of a content."""
 
 
 class Turn:
-    """What one side said in one go, block by block."""
+    """One message as it is put together, or several where a tool's result stands between."""
 
-    def __init__(self, role: str, more: dict[str, Any] | None = None) -> None:
-        self._role = role
-        self._more = more or {}
-        self._messages: list[dict[str, Any]] = []
+    def __init__(self, role: str = "assistant", more: Message | None = None) -> None:
+        self.role = role
+        self.more: Message = dict(more or {})
+        """What stands beside the content, such as citations or a refusal."""
+        self._messages: list[Message] = []
         self._clear()
 
     def _clear(self) -> None:
+        self.calls: list[Message] = []
         self._parts: list[Any] = []
-        self._thoughts: list[dict[str, Any]] = []
-        self._redacted: list[dict[str, Any]] = []
-        self._calls: list[dict[str, Any]] = []
+        self._thoughts: list[Message] = []
+        self._redacted: list[Message] = []
+
+    def add_text(self, text: Any) -> None:
+        """The next piece of the text."""
+        if isinstance(text, str):
+            if not self._parts or not isinstance(self._parts[-1], _Text):
+                self._parts.append(_Text())
+            self._parts[-1].append(text)
 
     def add_part(self, part: Any) -> None:
-        """A part of the content: `{"type": "text", "text": …}` or any other."""
+        """A part of its own: a picture, a document, a text that is kept apart."""
         self._parts.append(part)
 
     def add_thought(self, text: Any, signature: Any = None) -> None:
-        """A piece of the model's reasoning."""
-        thought = {"type": "thinking", "content": text}
-        self._thoughts.append(thought | ({"signature": signature} if signature else {}))
+        """A thought of its own."""
+        self._thoughts.append(thinking_block(text, signature))
+
+    def add_thought_piece(self, text: Any) -> None:
+        """The next piece of the one thought that a dialect without blocks of them has."""
+        if isinstance(text, str) and text:
+            if self._thoughts:
+                self._thoughts[-1]["content"] += text
+            else:
+                self.add_thought(text)
 
     def add_redacted_thought(self, data: Any) -> None:
-        """A piece of reasoning that only the provider can read."""
-        self._redacted.append({"type": "redacted_thinking", "data": data})
+        """A thought that only the provider can read."""
+        self._redacted.append(redacted_block(data))
 
-    def add_call(self, call_id: Any, name: Any, given: Any, more: dict[str, Any]) -> None:
-        """A tool call. Arguments that are text already are those of a call that was cut."""
-        arguments = given if isinstance(given, str) else dump({} if given is None else given).decode()
-        function = {"name": name, "arguments": arguments}
-        self._calls.append({"id": call_id, "type": "function", "function": function} | more)
-
-    def add_result(self, call_id: Any, content: Any, more: dict[str, Any]) -> None:
+    def add_result(self, result: Message) -> None:
         """What a tool gave back: a message of its own, in the order of the blocks."""
         self._end_message()
-        self._messages.append({"role": "tool", "tool_call_id": call_id, "content": content} | more)
+        self._messages.append(result)
 
-    def messages(self) -> list[dict[str, Any]]:
+    def add_more(self, name: str, items: Any) -> None:
+        """Items of a list that stands beside the content, such as citations."""
+        if isinstance(items, list) and items:
+            self.more.setdefault(name, []).extend(items)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said in it."""
+        return not (self._messages or self._parts or self._beside() or self.more)
+
+    def messages(self) -> list[Message]:
         """The messages of the turn; one at least."""
         self._end_message(always=not self._messages)
         return self._messages
 
-    def _end_message(self, *, always: bool = False) -> None:
+    def _beside(self) -> Message:
         members = {
             "thinking": self._thoughts,
             "redacted_thinking": self._redacted,
-            "tool_calls": self._calls,
+            "tool_calls": self.calls,
         }
-        found = {name: blocks for name, blocks in members.items() if blocks}
+        return {name: blocks for name, blocks in members.items() if blocks}
+
+    def _end_message(self, *, always: bool = False) -> None:
+        found = self._beside()
         if self._parts or found or always:
-            content = content_of(self._parts, joined=self._role == "assistant")
-            self._messages.append({"role": self._role, "content": content} | self._more | found)
-            self._more = {}
+            self._messages.append({"role": self.role, "content": self._content()} | self.more | found)
+            self.more = {}
             self._clear()
+
+    def _content(self) -> Any:
+        parts = [text_part("".join(part)) if isinstance(part, _Text) else part for part in self._parts]
+        if self.calls:
+            # Streams begin a text that never comes.
+            parts = [part for part in parts if part != {"type": "text", "text": ""}]
+        return content_of(parts, joined=self.role == "assistant")
 
 
 def content_of(parts: list[Any], *, joined: bool = False) -> Any:
@@ -89,17 +124,20 @@ def _is_plain_text(part: Any) -> bool:
     return all(name in ("type", "text") or value is None for name, value in part.items())
 
 
-def text_part(text: Any, **more: Any) -> dict[str, Any]:
-    """A text as a part of a content."""
-    return {"type": "text", "text": text} | more
+def conversation(messages: list[Message], **beside: Any) -> bytes:
+    """The messages alone, or an object of messages, tools and whatever else was handed to the model."""
+    given = {name: value for name, value in beside.items() if value}
+    return dump({"messages": messages} | given) if given else dump(messages)
 
 
-def image_part(media_type: str, data: Any, more: dict[str, Any]) -> dict[str, Any]:
-    """A picture in base64, as the address that shows it."""
-    return {"type": "image_url", "image_url": {"url": f"data:{media_type};base64,{data}"}} | more
+def length_of(messages: Iterable[Message]) -> int:
+    """Characters of text in messages."""
+    return sum(text_length(message.get("content")) for message in messages)
 
 
-def file_part(media_type: str, data: Any, filename: Any, more: dict[str, Any]) -> dict[str, Any]:
-    """A document in base64."""
-    file = {"file_data": f"data:{media_type};base64,{data}"}
-    return {"type": "file", "file": ({"filename": filename} if filename else {}) | file} | more
+def set_messages(found: Answered, turns: Iterable[Turn]) -> None:
+    """Make one message the output, or the list of several."""
+    messages = [message for turn in turns if not turn.is_empty for message in turn.messages()]
+    if messages:
+        found.output = dump(messages[0] if len(messages) == 1 else messages)
+        found.response_length = length_of(messages)
