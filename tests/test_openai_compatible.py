@@ -9,7 +9,7 @@ from mistralai.client.models import AssistantMessage
 
 import kong_entries
 from kong_entries import CHAT_ANSWER, chunk, sse
-from reading import answer, ask, said
+from reading import answer, ask, said, thought
 
 CHAT = "/v1/chat/completions"
 
@@ -21,12 +21,12 @@ def whole(message: dict[str, Any], **more: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", ["reasoning_content", "reasoning"])
-def test_reasoning_is_kept_under_the_name_its_server_gives_it(name: str) -> None:
+def test_reasoning_has_one_name_whatever_its_server_calls_it(name: str) -> None:
     """DeepSeek, xAI, vLLM; OpenRouter, Groq."""
     told = said(answer(CHAT, whole({"content": "Hi", name: "Hmm."})))
     events = [chunk({name: "Hm", "content": None}), chunk({name: "m."}), chunk({"content": "Hi"})]
     streamed = said(answer(CHAT, sse(*events, chunk(finish_reason="stop"), "[DONE]")))
-    assert told == streamed == {"role": "assistant", "content": "Hi", name: "Hmm."}
+    assert told == streamed == {"role": "assistant", "content": "Hi", "thinking": thought("Hmm.")}
 
 
 def test_details_of_the_reasoning_are_put_together_by_their_index() -> None:
@@ -41,13 +41,12 @@ def test_details_of_the_reasoning_are_put_together_by_their_index() -> None:
     found = said(
         answer(CHAT, comments + sse(*events, chunk({"content": "Hi"}, finish_reason="stop"), "[DONE]"))
     )
-    assert [(each["index"], each["text"]) for each in found["reasoning_details"]] == [(0, "Hm"), (1, "!")]
-    assert found["reasoning_details"][0]["format"] == "anthropic-claude-v1"
-    assert found["reasoning_details"][0]["signature"] == "s"
+    thoughts = [thought("Hm")[0] | {"signature": "s"}, *thought("!")]
+    assert found == {"role": "assistant", "content": "Hi", "thinking": thoughts}
 
 
 def test_chunks_of_mistral_are_put_together() -> None:
-    """Thoughts and text are chunks of one content; streamed, text may come bare."""
+    """Thoughts and text are chunks of one content; streamed, text may come bare. Thoughts leave it."""
     content = [
         {"type": "thinking", "thinking": [{"type": "text", "text": "Hmm."}]},
         {"type": "text", "text": "Hi there"},
@@ -61,7 +60,7 @@ def test_chunks_of_mistral_are_put_together() -> None:
     ]
     found = answer(CHAT, sse(*events, chunk({"content": ""}, finish_reason="stop"), "[DONE]"))
     assert said(found) == said(answer(CHAT, whole({"content": content})))
-    assert said(found)["content"] == content
+    assert said(found) == {"role": "assistant", "content": "Hi there", "thinking": thought("Hmm.")}
 
 
 def test_sources_of_perplexity_stand_beside_the_text() -> None:

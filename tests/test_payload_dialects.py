@@ -18,6 +18,7 @@ from kong_ai_tracing.payloads.dialect import Answered, Asked
 from kong_ai_tracing.payloads.embeddings import DIALECT as EMBEDDINGS
 from kong_ai_tracing.payloads.responses import DIALECT as RESPONSES
 from kong_entries import CHAT_ANSWER, CHAT_REQUEST, chunk, sse
+from reading import thought
 
 
 def ask(dialect: Dialect, body: Any) -> Asked:
@@ -183,14 +184,14 @@ def test_several_streamed_choices_are_kept_apart() -> None:
 
 
 def test_reasoning_and_refusals_are_part_of_the_message() -> None:
-    """Whatever text member a server streams is put together under its name."""
+    """Whatever text member a server streams is put together; thoughts have one name."""
     events = [
         chunk({"reasoning_content": "Hm"}),
         chunk({"reasoning_content": "m."}),
         chunk({"refusal": "No."}),
     ]
     found = message(answer(CHAT, sse(*events, "[DONE]")))
-    assert found == {"role": "assistant", "content": None, "reasoning_content": "Hmm.", "refusal": "No."}
+    assert found == {"role": "assistant", "content": None, "refusal": "No.", "thinking": thought("Hmm.")}
 
 
 def test_a_stream_without_its_end_is_partial() -> None:
@@ -298,6 +299,17 @@ def test_instructions_and_input_become_messages() -> None:
     assert (json.loads(found.input or b""), found.prompt_length) == (items, 3)
 
 
+def test_the_form_of_an_answer_is_a_setting_and_a_kept_prompt_is_input() -> None:
+    """The one has the name that it has in a chat; the other holds what the user wrote."""
+    form = {"type": "json_schema", "name": "answer", "schema": {"type": "object"}}
+    found = ask(RESPONSES, {"input": "hi", "text": {"format": form, "verbosity": "low"}})
+    assert found.parameters == {"response_format": form, "verbosity": "low"}
+    prompt = {"id": "pmpt_1", "version": "2", "variables": {"name": "Ada"}}
+    assert json.loads(ask(RESPONSES, {"prompt": prompt}).input or b"") == {"prompt": prompt}
+    both = json.loads(ask(RESPONSES, {"prompt": prompt, "input": "hi"}).input or b"")
+    assert both == {"prompt": prompt, "messages": [{"role": "user", "content": "hi"}]}
+
+
 OUTPUT = [
     {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hm."}]},
     {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": "Hello"}]},
@@ -315,7 +327,7 @@ RESPONSE = {
 ASSISTANT = {
     "role": "assistant",
     "content": "Hello",
-    "reasoning": "Hm.",
+    "thinking": thought("Hm."),
     "tool_calls": [{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}],
 }
 
@@ -325,6 +337,19 @@ def test_output_items_become_one_assistant_message() -> None:
     found = answer(RESPONSES, RESPONSE)
     assert message(found) == ASSISTANT
     assert (found.model, found.response_id, found.finish_reason) == ("gpt-4.1", "resp_1", "completed")
+    refused = {"type": "message", "content": [{"type": "refusal", "refusal": "No."}]}
+    kept = {"type": "reasoning", "summary": [], "encrypted_content": "x"}
+    custom = {"type": "custom_tool_call", "call_id": "c", "name": "f", "input": "go"}
+    picture = {"type": "image_generation_call", "result": "aGk=", "output_format": "webp"}
+    assert message(answer(RESPONSES, RESPONSE | {"output": [kept, refused, custom]})) == {
+        "role": "assistant",
+        "content": None,
+        "refusal": "No.",
+        "redacted_thinking": [{"type": "redacted_thinking", "data": "x"}],
+        "tool_calls": [{"id": "c", "type": "custom", "custom": {"name": "f", "input": "go"}}],
+    }
+    [shown] = message(answer(RESPONSES, RESPONSE | {"output": [picture]}))["content"]
+    assert shown == {"type": "image_url", "image_url": {"url": "data:image/webp;base64,aGk="}}
     search = {"type": "web_search_call", "status": "completed"}
     assert message(answer(RESPONSES, RESPONSE | {"output": [search]}))["items"] == [search]
 

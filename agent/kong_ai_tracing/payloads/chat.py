@@ -24,6 +24,7 @@ from kong_ai_tracing.payloads.dialect import (
     word_of,
 )
 from kong_ai_tracing.payloads.fragments import joined_message
+from kong_ai_tracing.payloads.reasoning import MENTIONED, with_thinking
 
 
 class _Message(Struct):
@@ -83,7 +84,10 @@ def _read_response(fields: Fields) -> Answered:
 
 def _message_of(choice: Fields) -> bytes | None:
     if "message" in choice:
-        return _with_role(raw_text(choice["message"]))
+        message = raw_text(choice["message"])
+        if MENTIONED.search(message) and isinstance(value := value_of(message), dict):
+            return dump(with_thinking({"role": "assistant"} | value))
+        return _with_role(message)
     if "text" in choice:
         return object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
     return None

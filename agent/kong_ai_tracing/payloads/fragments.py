@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from kong_ai_tracing.payloads.choices import GAP
+from kong_ai_tracing.payloads.reasoning import with_thinking
 
 
 def joined_message(pieces: list[dict[str, Any]]) -> dict[str, Any]:
@@ -96,7 +97,7 @@ class _Message:
         message: dict[str, Any] = {"role": self._role, "content": content, **self._others, **texts}
         if calls:
             message["tool_calls"] = calls
-        return message
+        return with_thinking(message)
 
 
 class _ToolCall:

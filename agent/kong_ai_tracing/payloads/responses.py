@@ -1,7 +1,7 @@
 """OpenAI's Responses API: instructions and input items in, output items out.
 
 Both are given the form of a chat: the instructions become a system message, the output items one
-assistant message with its text, tool calls and summary of the reasoning.
+assistant message with its text, tool calls and what was told of the thoughts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ from typing import Any
 
 from msgspec import Raw
 
+from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, is_empty, items_of, object_text, string_of, value_of
-from kong_ai_tracing.payloads.choices import GAP
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -27,10 +27,12 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
-from kong_ai_tracing.payloads.values import text_or_none
+from kong_ai_tracing.payloads.parts import media_part, tool_call
+from kong_ai_tracing.payloads.responsesstream import items_so_far
+from kong_ai_tracing.payloads.turns import Turn, set_messages
+from kong_ai_tracing.payloads.values import dicts_of, settings_of, text_or_none
 
 _FINISHED = ("response.completed", "response.incomplete", "response.failed")
-_TEXT_PARTS = {"output_text": "text", "text": "text", "refusal": "refusal"}
 
 
 def _is_request(fields: Fields) -> bool:
@@ -44,13 +46,27 @@ def _is_response(fields: Fields) -> bool:
 def _read_request(fields: Fields) -> Asked:
     messages = _messages(fields)
     return Asked(
-        input=messages_input(b"[" + b",".join(messages) + b"]", fields.get("tools")) if messages else None,
+        input=_input(messages, fields),
         model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
+        parameters=parameters_of(fields) | settings_of(_form(fields)),
         streamed=is_streamed(fields),
         message_count=len(messages),
         prompt_length=_prompt_length(fields),
     )
+
+
+def _input(messages: list[bytes], fields: Fields) -> bytes | None:
+    """The messages, with a prompt that OpenAI keeps and the values for its variables beside them."""
+    text, prompt = b"[" + b",".join(messages) + b"]", fields.get("prompt")
+    if prompt is not None and not is_empty(prompt):
+        return object_text({"prompt": raw_text(prompt)} | ({"messages": text} if messages else {}))
+    return messages_input(text, fields.get("tools")) if messages else None
+
+
+def _form(fields: Fields) -> dict[str, Any]:
+    """The form of the answer, under the name that it has in a chat."""
+    text = table(value_of(fields.get("text")))
+    return {"response_format": text.get("format"), "verbosity": text.get("verbosity")}
 
 
 def _messages(fields: Fields) -> list[bytes]:
@@ -95,8 +111,7 @@ def _answered(response: dict[str, Any]) -> Answered:
         response_id=text_or_none(response.get("id")),
         failure=failure_in(response.get("error")),
     )
-    items = response.get("output")
-    _set_output(found, [item for item in items if isinstance(item, dict)] if isinstance(items, list) else [])
+    _set_output(found, dicts_of(response.get("output")))
     return found
 
 
@@ -107,48 +122,51 @@ def _finish_reason(response: dict[str, Any]) -> str | None:
 
 
 def _set_output(found: Answered, items: list[dict[str, Any]]) -> None:
-    if not items:
-        return
-    message = _assistant_message(items)
-    found.output = dump(message)
-    found.response_length = text_length(message["content"])
-
-
-def _assistant_message(items: list[dict[str, Any]]) -> dict[str, Any]:
-    texts: list[str] = []
-    reasoning: list[str] = []
-    calls: list[dict[str, Any]] = []
-    others: list[dict[str, Any]] = []
+    turn = Turn()
     for item in items:
-        kind = item.get("type")
-        if kind == "message":
-            texts += _texts_of(item.get("content"))
-        elif kind == "reasoning":
-            reasoning += _texts_of(item.get("summary"))
-        elif kind == "function_call":
-            calls.append(_tool_call(item))
-        else:
-            others.append(item)
-    message: dict[str, Any] = {"role": "assistant", "content": "".join(texts) if texts else None}
-    more = {"reasoning": "\n\n".join(reasoning), "tool_calls": calls, "items": others}
-    return message | {name: value for name, value in more.items() if value}
+        _add_item(turn, item)
+    set_messages(found, [turn])
 
 
-def _texts_of(parts: Any) -> list[str]:
-    if isinstance(parts, str):
-        return [parts]
-    found = []
-    for part in parts if isinstance(parts, list) else ():
-        if isinstance(part, dict) and isinstance(kind := part.get("type"), str):
-            text = part.get(_TEXT_PARTS.get(kind, "text"))
-            if isinstance(text, str):
-                found.append(text)
-    return found
+def _add_item(turn: Turn, item: dict[str, Any]) -> None:
+    kind = item.get("type")
+    if kind == "message":
+        _add_content(turn, item.get("content"))
+    elif kind == "reasoning":
+        _add_reasoning(turn, item)
+    elif kind == "function_call":
+        turn.calls.append(tool_call(item.get("name"), item.get("arguments"), _call_id(item)))
+    elif kind == "custom_tool_call":
+        custom = {"name": item.get("name"), "input": item.get("input")}
+        turn.calls.append({"id": _call_id(item), "type": "custom", "custom": custom})
+    elif kind == "image_generation_call" and isinstance(data := item.get("result"), str):
+        turn.add_part(media_part(f"image/{text_or_none(item.get('output_format')) or 'png'}", data))
+    else:
+        turn.add_more("items", [item])
 
 
-def _tool_call(item: dict[str, Any]) -> dict[str, Any]:
-    call = {"id": item.get("call_id") or item.get("id"), "type": "function"}
-    return call | {"function": {"name": item.get("name"), "arguments": item.get("arguments")}}
+def _add_content(turn: Turn, content: Any) -> None:
+    turn.add_text(content)
+    for part in dicts_of(content):
+        if isinstance(refusal := part.get("refusal"), str):
+            turn.more["refusal"] = turn.more.get("refusal", "") + refusal
+        turn.add_text(part.get("text"))
+        turn.add_more("annotations", part.get("annotations"))
+
+
+def _add_reasoning(turn: Turn, item: dict[str, Any]) -> None:
+    """A summary of the thoughts, or the thoughts themselves, or what only OpenAI can read."""
+    for told in (item.get("summary"), item.get("content")):
+        texts = [text for part in dicts_of(told) if isinstance(text := part.get("text"), str)]
+        if texts:
+            turn.add_thought("\n\n".join(texts))
+            return
+    if encrypted := item.get("encrypted_content"):
+        turn.add_redacted_thought(encrypted)
+
+
+def _call_id(item: dict[str, Any]) -> Any:
+    return item.get("call_id") or item.get("id")
 
 
 def _is_event(event: dict[str, Any]) -> bool:
@@ -171,55 +189,15 @@ def _read_events(stream: EventStream) -> Answered:
     found.finish_reason = None
     found.failure = failure or found.failure
     found.partial = found.failure is None
-    _set_output(found, _items_so_far(stream))
+    _set_output(found, items_so_far(stream))
     return found
 
 
 def _finished(response: dict[str, Any], stream: EventStream) -> Answered:
     found = _answered(response)
     if found.output is None:
-        _set_output(found, _items_so_far(stream))
+        _set_output(found, items_so_far(stream))
     return found
-
-
-def _items_so_far(stream: EventStream) -> list[dict[str, Any]]:
-    """The output items put together from their fragments, for a stream that has no last event."""
-    items: dict[int, dict[str, Any]] = {}
-    for number, event in enumerate(stream.events):
-        value = event.value
-        index = value.get("output_index")
-        if not isinstance(index, int):
-            continue
-        kind = value.get("type")
-        if isinstance(item := value.get("item"), dict):
-            known = items.get(index, {})
-            items[index] = item if kind == "response.output_item.done" else known | item
-        elif isinstance(delta := value.get("delta"), str) and isinstance(kind, str):
-            _add_delta(items.setdefault(index, {}), kind, (GAP if number == stream.gap else "") + delta)
-    return [item for _, item in sorted(items.items())]
-
-
-def _add_delta(item: dict[str, Any], kind: str, delta: str) -> None:
-    if kind in ("response.output_text.delta", "response.refusal.delta"):
-        item.setdefault("type", "message")
-        _append_text(item, "content", "output_text", delta)
-    elif kind == "response.function_call_arguments.delta":
-        item.setdefault("type", "function_call")
-        item["arguments"] = (_word_or_empty(item.get("arguments"))) + delta
-    elif kind in ("response.reasoning_summary_text.delta", "response.reasoning_text.delta"):
-        item.setdefault("type", "reasoning")
-        _append_text(item, "summary", "summary_text", delta)
-
-
-def _append_text(item: dict[str, Any], member: str, kind: str, delta: str) -> None:
-    parts = item.get(member)
-    if not isinstance(parts, list) or not parts or not isinstance(parts[-1], dict):
-        parts = item[member] = [{"type": kind, "text": ""}]
-    parts[-1]["text"] = _word_or_empty(parts[-1].get("text")) + delta
-
-
-def _word_or_empty(value: Any) -> str:
-    return value if isinstance(value, str) else ""
 
 
 DIALECT = Dialect(
