@@ -20,7 +20,7 @@ ORDER = """
     localschema localrecords localstore langfuse local
     ledger delivery pipeline
     archivefiles archives
-    config logs assembly
+    config projects signals logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo
     cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does

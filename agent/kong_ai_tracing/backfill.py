@@ -17,6 +17,7 @@ from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
+from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, prepare_state_dir
 from kong_ai_tracing.store import Store
 
@@ -87,7 +88,8 @@ async def _run(config: Config, paths: Sequence[Path], store: Store, destination:
     started = time.monotonic()
     showing = asyncio.create_task(_show_progress(archives))
     try:
-        code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+        with on_signals(STOP, service.stop):
+            code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
     finally:
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):

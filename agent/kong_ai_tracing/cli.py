@@ -87,7 +87,7 @@ def run(
     from kong_ai_tracing import daemon
 
     _set_up_logging(settings)
-    _finish(lambda: daemon.run(settings, once=once, dry_run=dry_run))
+    _finish(lambda: daemon.run(settings, reload=lambda: _read(config), once=once, dry_run=dry_run))
 
 
 @app.command()
@@ -241,9 +241,13 @@ def main() -> None:
 
 
 def _load(path: Path | None, *, needs_logs: bool = True, needs_keys: bool = True) -> Config:
+    return _or_exit(lambda: _read(path, needs_logs=needs_logs, needs_keys=needs_keys))
+
+
+def _read(path: Path | None, *, needs_logs: bool = True, needs_keys: bool = True) -> Config:
     from kong_ai_tracing.config import load_config
 
-    return _or_exit(lambda: load_config(path, os.environ, needs_logs=needs_logs, needs_keys=needs_keys))
+    return load_config(path, os.environ, needs_logs=needs_logs, needs_keys=needs_keys)
 
 
 def _load_for_offline_use(path: Path | None) -> Config:

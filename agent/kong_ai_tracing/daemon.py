@@ -1,18 +1,24 @@
-"""`run`: the log files of this host, followed live or read once."""
+"""`run`: the log files of this host, followed live or read once, for one project or several."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import os
 import sys
+from collections.abc import Callable
 
-from kong_ai_tracing import __version__, assembly
-from kong_ai_tracing.config import Config
+from msgspec import Struct
+
+from kong_ai_tracing import __version__, assembly, logs
+from kong_ai_tracing.config import Config, ConfigError
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.files import LogFiles
-from kong_ai_tracing.service import Service
-from kong_ai_tracing.statedir import StateLock, prepare_state_dir
+from kong_ai_tracing.projects import Project, projects_of
+from kong_ai_tracing.service import EXIT_DELIVERED, Service
+from kong_ai_tracing.signals import RELOAD, STOP, on_signals
+from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.store import Store
 
 log = logging.getLogger(__name__)
@@ -21,44 +27,172 @@ _PATIENCE_SECONDS = 30.0
 """How long `--once` goes on trying a destination that takes nothing."""
 
 
-def run(config: Config, *, once: bool = False, dry_run: bool = False) -> int:
+def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry_run: bool = False) -> int:
     """Run until a signal comes, or with `once` until what is there was delivered; gives the exit code.
 
-    With `dry_run` everything is read once, from a copy of the state, and goes nowhere.
-    Raises StoreError when the state directory cannot be used.
+    `reload` reads the configuration anew; it is called on SIGHUP. With `dry_run` everything is read once,
+    from a copy of the state, and goes nowhere. Raises StoreError when the state directory cannot be used.
     """
-    destination = assembly.destination_of(config)
     if dry_run:
-        with contextlib.closing(Store.copy_in_memory(config.state_dir)) as store:
-            store.begin_new_account()  # a copy: what the daemon counted so far is not of this run
-            code = asyncio.run(_run(config, store, assembly.Nowhere(destination), once=True))
-            sys.stdout.write(_dry_account(store))
-            return code
+        return max(_dry_run(project, config) for project in projects_of(config))
     prepare_state_dir(config.state_dir)
-    with (
-        contextlib.closing(StateLock(config.state_dir)),
-        contextlib.closing(Store(config.state_dir)) as store,
-    ):
-        return asyncio.run(_run(config, store, destination, once=once))
+    with contextlib.closing(StateLock(config.state_dir)):
+        return asyncio.run(Daemon(config, reload).run(once=once))
 
 
-async def _run(config: Config, store: Store, destination: Destination, *, once: bool) -> int:
+class _Running(Struct):
+    """A project that is being followed."""
+
+    project: Project
+    service: Service
+    task: asyncio.Task[int]
+
+
+class Daemon:
+    """Follows every project of the configuration, and a new configuration when it is told to read one."""
+
+    def __init__(self, config: Config, reload: Callable[[], Config]) -> None:
+        self._config = config
+        self._read_config = reload
+        self._running: dict[str, _Running] = {}
+        self._stopping = False
+        self._asked = asyncio.Event()
+        """A signal came, or a project ended."""
+        self._reload_wanted = False
+
+    async def run(self, *, once: bool) -> int:
+        """Until a signal comes; with `once` until every project has what there is. Gives the exit code."""
+        with on_signals(STOP, self._stop), on_signals(RELOAD, self._reload_soon):
+            log.info("daemon.started version=%s state_dir=%s", __version__, self._config.state_dir)
+            self._follow(projects_of(self._config), once=once)
+            try:
+                return await self._watch(once=once)
+            finally:
+                await self._end([*self._running])
+                log.info("daemon.stopped")
+
+    async def _watch(self, *, once: bool) -> int:
+        code = EXIT_DELIVERED
+        while self._running:
+            await self._asked.wait()
+            self._asked.clear()
+            for name, running in list(self._running.items()):
+                if running.task.done():
+                    del self._running[name]
+                    code = max(code, running.task.result())
+            if self._reload_wanted:
+                self._reload_wanted = False
+                await self._reload(once=once)
+        return code
+
+    # -- signals
+
+    def _stop(self) -> None:
+        self._stopping = True
+        for running in self._running.values():
+            running.service.stop()
+
+    def _reload_soon(self) -> None:
+        self._reload_wanted = True
+        self._asked.set()
+
+    # -- projects
+
+    def _follow(self, projects: list[Project], *, once: bool) -> None:
+        several = len(projects) > 1
+        for project in projects:
+            service, files = _service_of(project, self._config)
+            with logs.about(project.name if several else None):
+                task = asyncio.create_task(_serve(service, files, once=once))
+            task.add_done_callback(lambda _: self._asked.set())
+            self._running[project.name] = _Running(project, service, task)
+        if self._stopping:
+            self._stop()
+
+    async def _end(self, names: list[str]) -> None:
+        """Stop projects in good order: what was read of them is delivered or on disk afterwards."""
+        ending = [self._running.pop(name) for name in names]
+        for running in ending:
+            running.service.stop()
+        for outcome in await asyncio.gather(*(each.task for each in ending), return_exceptions=True):
+            if isinstance(outcome, BaseException):
+                log.error("project.failed reason=%r", str(outcome))
+
+    async def _reload(self, *, once: bool) -> None:
+        """Take up a new configuration; a bad one changes nothing."""
+        try:
+            config = await asyncio.to_thread(self._read_config)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("config.rejected key=%s reason=%r fix=%r", problem.key, problem.reason, problem.fix)
+            log.error("config.kept reason='the new one has problems; the old one stays in force'")
+            return
+        if config.state_dir != self._config.state_dir:
+            log.error("config.kept key=state_dir reason='it cannot move in a running daemon' fix='restart'")
+            return
+        logs.set_up_logging(config.log_level, config.secrets, os.environ)
+        self._config = config
+        wanted = {project.name: project for project in projects_of(config)}
+        old = {name: running.project for name, running in self._running.items()}
+        changed = [name for name, project in old.items() if wanted.get(name) != project]
+        new = [project for name, project in wanted.items() if old.get(name) != project]
+        await self._end(changed)
+        try:
+            self._follow(new, once=once)
+        except StoreError as error:
+            log.error("project.failed reason=%r", str(error))
+        log.info(
+            "config.reloaded changed=%s", ",".join(sorted({*changed, *(p.name for p in new)})) or "nothing"
+        )
+
+
+def _service_of(project: Project, whole: Config) -> tuple[Service, LogFiles]:
+    """Everything that follows one project, from its state to its destination."""
+    prepare_state_dir(project.config.state_dir)
+    store = Store(project.config.state_dir)
+    try:
+        return _service(project, whole, store, assembly.destination_of(project.config))
+    except BaseException:
+        store.close()
+        raise
+
+
+def _service(
+    project: Project, whole: Config, store: Store, destination: Destination
+) -> tuple[Service, LogFiles]:
+    config = project.config
     restored = store.restore()
     files = LogFiles(
         config.log_paths,
         restored.files,
         start_at=config.tailing.start_at,
         max_line_bytes=config.tailing.max_line_bytes,
-        exclude=[config.state_dir],
+        exclude=[whole.state_dir],
     )
-    service = Service(config, store, restored, files, destination)
-    log.info("daemon.started version=%s state_dir=%s", __version__, config.state_dir)
-    if once:
-        code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
-    else:
-        code = await service.run_live(files.directories())
-    log.info("daemon.stopped undelivered_batches=%d", service.delivery.undelivered_batches)
-    return code
+    return Service(config, store, restored, files, destination, match=project.match), files
+
+
+async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
+    with contextlib.closing(service):
+        if once:
+            return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+        return await service.run_live(files.directories())
+
+
+def _dry_run(project: Project, whole: Config) -> int:
+    with contextlib.closing(Store.copy_in_memory(project.config.state_dir)) as store:
+        store.begin_new_account()  # a copy: what the daemon counted so far is not of this run
+        nowhere = assembly.Nowhere(assembly.destination_of(project.config))
+
+        async def read_all() -> int:
+            service, _ = _service(project, whole, store, nowhere)
+            with on_signals(STOP, service.stop):
+                return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+
+        code = asyncio.run(read_all())
+        name = f"{project.name}: " if whole.destination else ""
+        sys.stdout.write(name + _dry_account(store))
+        return code
 
 
 def _dry_account(store: Store) -> str:

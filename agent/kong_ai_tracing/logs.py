@@ -12,7 +12,9 @@ import os
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
@@ -29,6 +31,18 @@ _LONGEST_LINE = 2000
 _FIRST_SUMMARY_SECONDS = 60.0
 _LONGEST_SUMMARY_SECONDS = 3600.0
 _MAX_REMEMBERED = 1000
+
+_project: ContextVar[str | None] = ContextVar("project", default=None)
+
+
+@contextmanager
+def about(project: str | None) -> Iterator[None]:
+    """What is logged in here, and by the tasks that are begun in here, names the project."""
+    token = _project.set(project)
+    try:
+        yield
+    finally:
+        _project.reset(token)
 
 
 def set_up_logging(level: str, secrets: Sequence[str], environ: Mapping[str, str]) -> None:
@@ -122,7 +136,8 @@ class Repeats:
 def _message(record: logging.LogRecord) -> str:
     text = record.getMessage()
     if record.name.startswith(_PACKAGE):
-        return text
+        project = _project.get()
+        return f"{text} project={project}" if project else text
     return f"library.{record.name} message={text!r}"
 
 

@@ -23,6 +23,7 @@ from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
+from kong_ai_tracing.matching import Match, matcher_of, place_of
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.store import Restored
@@ -82,6 +83,7 @@ class Pipeline:
         *,
         rhythm: Rhythm,
         wake: Wake,
+        match: Match | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -92,6 +94,7 @@ class Pipeline:
         self._delivery = delivery
         self._rhythm = rhythm
         self._wake = wake
+        self._is_ours = matcher_of(match) if match is not None else None
         self._clock = clock
         self._progress = Progress()
         self._last_items: dict[int, Line | OversizedLine] = {}
@@ -218,6 +221,8 @@ class Pipeline:
         carried = malformed = False
         for entry in read_entries(item):
             if isinstance(entry, LogEntry):
+                if self._is_ours is not None and not self._is_ours(place_of(entry)):
+                    continue
                 calls = calls_of(entry, self._settings)
                 if calls:
                     carried = True

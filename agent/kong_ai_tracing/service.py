@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import signal
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
 from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, Destination
 from kong_ai_tracing.lines import Line, Origin
+from kong_ai_tracing.matching import Match
 from kong_ai_tracing.pipeline import Pipeline, Source
 from kong_ai_tracing.store import Restored, Store
 from kong_ai_tracing.watcher import Waker
@@ -38,7 +38,14 @@ class Service:
     """Reads a source through the pipeline into a destination until it is told to stop or has nothing more."""
 
     def __init__(
-        self, config: Config, store: Store, restored: Restored, source: LogSource, destination: Destination
+        self,
+        config: Config,
+        store: Store,
+        restored: Restored,
+        source: LogSource,
+        destination: Destination,
+        *,
+        match: Match | None = None,
     ) -> None:
         self._store = store
         self._restored = restored
@@ -55,10 +62,19 @@ class Service:
             self.delivery,
             rhythm=assembly.rhythm_of(config),
             wake=self._waker,
+            match=match,
         )
 
+    def stop(self) -> None:
+        """End the run in good order, soon."""
+        self.pipeline.stop()
+
+    def close(self) -> None:
+        """Close the store, after a run."""
+        self._store.close()
+
     async def run_live(self, directories: Iterable[str]) -> int:
-        """Follow the source until a signal comes; gives the exit code."""
+        """Follow the source until `stop`, woken by what happens in these directories; gives the exit code."""
         async with self._running() as sending:
             self._waker.start(directories)
             reading = asyncio.create_task(self.pipeline.run_live())
@@ -114,10 +130,9 @@ class Service:
     async def _running(self) -> AsyncIterator[asyncio.Task[None]]:
         sending = asyncio.create_task(self.delivery.run())
         try:
-            with _stop_on_signals(self.pipeline):
-                log.info("service.ready")  # from here on a signal ends it in good order
-                await self.pipeline.restore(self._restored, self._source.reread)
-                yield sending
+            log.info("service.ready")  # from here on `stop` ends it in good order
+            await self.pipeline.restore(self._restored, self._source.reread)
+            yield sending
         finally:
             self._waker.stop()
             sending.cancel()
@@ -126,16 +141,3 @@ class Service:
             await self.delivery.finish()
             await self._source.close()
             await self._destination.close()
-
-
-@contextlib.contextmanager
-def _stop_on_signals(pipeline: Pipeline) -> Iterator[None]:
-    """SIGTERM and SIGINT end the reading; the rest of the stop is the ordinary way out."""
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, pipeline.stop)
-    try:
-        yield
-    finally:
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
