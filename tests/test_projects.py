@@ -1,0 +1,173 @@
+"""Several Langfuse projects at once, and a new configuration while the daemon runs."""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from kong_ai_tracing.config import Privacy
+from kong_ai_tracing.config.destinations import DestinationTable
+from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.projects import projects_of
+from kong_ai_tracing.secret import Secret
+from kong_ai_tracing.storestatus import read_status
+from kong_host import Host, wait_until
+from kong_writer import kong_line, observation_id, request_id
+from langfuse_server import FakeLangfuse
+
+KEYS = 'langfuse_public_key = "pk-lf-test"\nlangfuse_secret_key = "sk-lf-test"'
+QUICK = "[delivery]\nbatch_max_age_seconds = 0.05"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    host = Host(tmp_path, None)
+    yield host
+    host.clean_up()
+
+
+def project(name: str, langfuse: FakeLangfuse, *more: str) -> str:
+    lines = ["[[destination]]", f'name = "{name}"', f'langfuse_endpoint = "{langfuse.url}"', KEYS, *more]
+    return "\n".join(lines)
+
+
+def line(seq: int, service: str = "openai-gw") -> bytes:
+    return kong_line(1, seq).replace(b'"openai-gw"', f'"{service}"'.encode())
+
+
+def health(host: Host, name: str) -> dict[str, object]:
+    status = read_status(host.state / "destinations" / name)
+    return status.health.get("langfuse", {}) if status else {}
+
+
+def test_each_project_has_its_own_configuration_and_state():
+    """What a project does not say itself is as at the top level."""
+    table = DestinationTable(
+        name="a",
+        service=("a-*",),
+        content="metadata",
+        outbox_max_bytes=1 << 20,
+        langfuse_public_key=Secret("pk-lf-a"),
+        langfuse_secret_key=Secret("sk-lf-a"),
+    )
+    config = Config(langfuse_enabled=True, state_dir=Path("/s"), privacy=Privacy(user_id="hash"))
+    main, other = projects_of(replace(config, destination=(table,)))
+    assert (main.name, main.match, main.config.state_dir) == ("langfuse", None, Path("/s"))
+    assert (other.name, other.match, other.config.state_dir) == ("a", table, Path("/s/destinations/a"))
+    assert other.config.privacy == Privacy(user_id="hash", content="metadata")
+    assert other.config.delivery.outbox_max_bytes == 1 << 20
+    assert other.config.langfuse_secret_key == Secret("sk-lf-a")
+    assert main.config.privacy.content == "full"
+
+
+def test_without_any_project_the_local_store_gets_everything():
+    """The fresh machine's default."""
+    assert [project.name for project in projects_of(Config())] == ["local"]
+
+
+def test_each_call_goes_to_the_projects_it_fits(host: Host) -> None:
+    """By the service here; a project without patterns gets every call, and each its own content mode."""
+    with FakeLangfuse() as all_calls, FakeLangfuse() as hr_calls:
+        host.configure(
+            None,
+            project("all", all_calls),
+            project("hr", hr_calls, 'service = "hr-*"', 'content = "metadata"'),
+        )
+        host.write(line(1), line(2, "hr-bot"), line(3))
+        done = host.run("run", "--once")
+        assert done.returncode == 0, done.stderr
+        assert all_calls.span_ids() == {observation_id(1, seq) for seq in (1, 2, 3)}
+        assert hr_calls.span_ids() == {observation_id(1, 2)}
+        assert "writer 1 line 2" in str(all_calls.spans)
+        assert "writer 1 line" not in str(hr_calls.spans)
+
+
+def test_a_sick_project_stops_only_itself(host: Host) -> None:
+    """One key is revoked, one server hangs: the third gets each call as quickly as alone."""
+    with FakeLangfuse() as healthy, FakeLangfuse() as revoked, FakeLangfuse() as hanging:
+        host.configure(None, project("healthy", healthy), QUICK)
+        alone = _median_latency(host, healthy, range(1, 13))
+        host.stop()
+        revoked.script("401*")
+        hanging.script("hang*")
+        host.configure(
+            None,
+            "langfuse_timeout = 500",
+            project("revoked", revoked),
+            project("hanging", hanging),
+            project("healthy", healthy),
+            QUICK,
+        )
+        together = _median_latency(host, healthy, range(100, 113))
+        assert together < alone + 0.5, (alone, together)
+        wait_until(lambda: health(host, "revoked").get("state") == "holding", "the revoked key is seen")
+        wait_until(lambda: health(host, "hanging").get("state") == "retrying", "the hanging server is seen")
+        assert health(host, "healthy")["state"] == "ok"
+        assert len(healthy.spans) == len(healthy.span_ids()) == 25
+        assert revoked.spans == hanging.spans == []
+        # What it could not take is all there when it is well again.
+        revoked.script("200*")
+        host.stop()
+        host.start()
+        wait_until(lambda: len(revoked.span_ids()) == 25, "the revoked key works again")
+
+
+def test_a_new_configuration_is_taken_up_without_losing_a_position(host: Host) -> None:
+    """A key is rotated and a project added by SIGHUP; nothing is sent twice to the one that stays."""
+    with FakeLangfuse() as first, FakeLangfuse(secret_key="sk-lf-new") as second:
+        host.configure(None, project("first", first), project("second", second), QUICK)
+        host.start()
+        host.write(*map(line, range(20)))
+        wait_until(lambda: len(first.span_ids()) == 20, "the first lines")
+        wait_until(lambda: health(host, "second").get("state") == "holding", "the old key is refused")
+        rotated = project("second", second).replace("sk-lf-test", "sk-lf-new")
+        with FakeLangfuse() as third:
+            host.configure(None, project("first", first), rotated, project("third", third), QUICK)
+            assert host.daemon is not None
+            host.daemon.send_signal(signal.SIGHUP)
+            wait_until(lambda: len(second.span_ids()) == len(third.span_ids()) == 20, "the new projects")
+            host.write(*map(line, range(20, 30)))
+            for langfuse in (first, second, third):
+                wait_until(lambda it=langfuse: len(it.span_ids()) == 30, "the later lines")  # type: ignore[misc]
+            host.stop()
+        assert len(first.spans) == len(second.spans) == 30, "nothing was sent twice"
+        assert b"config.reloaded changed=second,third" in host.messages.read_bytes()
+
+
+def test_a_bad_new_configuration_changes_nothing(host: Host) -> None:
+    """It says key and fix, and the daemon goes on with the old one."""  # covers PRC-04
+    with FakeLangfuse() as langfuse:
+        host.configure(None, project("first", langfuse), QUICK)
+        host.start()
+        host.write(line(1))
+        wait_until(lambda: len(langfuse.spans) == 1, "the first line")
+        host.configure(None, project("first", langfuse), "[delivery]\nbatch_max_bites = 3")
+        assert host.daemon is not None
+        host.daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: b"config.kept" in host.messages.read_bytes(), "the refusal")
+        assert b"delivery.batch_max_bites" in host.messages.read_bytes()
+        host.write(line(2))
+        wait_until(lambda: len(langfuse.spans) == 2, "the second line")
+        host.stop()
+
+
+def _median_latency(host: Host, langfuse: FakeLangfuse, numbers: range) -> float:
+    """From the writing of a line to the request that brings it."""
+    host.start()
+    written: dict[str, float] = {}
+    before = len(langfuse.spans)
+    for number in numbers:
+        host.write(line(number))
+        written[request_id(1, number)] = time.time()
+        wait_until(lambda n=number: observation_id(1, n) in langfuse.span_ids(), "the line")  # type: ignore[misc]
+    arrived = [request.arrived_at for request in langfuse.requests if request.status == 200][-len(numbers) :]
+    assert len(langfuse.spans) - before == len(numbers)
+    return statistics.median(
+        arrival - moment for arrival, moment in zip(arrived, written.values(), strict=True)
+    )
