@@ -15,10 +15,11 @@ ORDER = """
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys optouts context levels timing facts readings
-    calls redaction redact privacy protection spans traces tracejson otlp
-    progress batches statedir storeschema storestatus store gate
+    calls redaction redact privacy protection spans traces tracejson otlp shortening
+    progress batches mounts statedir storeschema storerows storestatus storerefused walcheck
+    storetrouble store storesalvage storerepair pace gate sending
     localschema localrecords localstore langfuse local
-    ledger delivery pipeline
+    ledger outgoing settlement delivery pipeline
     archivefiles archives
     config projects signals logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo

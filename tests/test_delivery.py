@@ -45,6 +45,9 @@ class Sink:
     def split(self, data: bytes) -> list[bytes]:
         return data.split(b",")
 
+    def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
+        return None
+
     async def send(self, body: Body) -> Outcome:
         parts = self.split(body.unpack().data)
         self.arrived.set()
@@ -260,7 +263,7 @@ async def test_a_revoked_key_sets_nothing_aside(rig: Rig) -> None:
     rig.sink.answer = lambda parts: Accepted()
     rig.clock.now += 400
     await rig.submit(b"b")
-    rig.delivery.gate.give_up()
+    rig.delivery.gate.look_again()
     await rig.delivery.drained()
     assert sorted(rig.sink.spans) == [b"a", b"b"]
     assert rig.store.status().refused == 0
@@ -299,7 +302,7 @@ async def test_a_full_outbox_pauses_the_reader_and_drops_nothing(tmp_path: Path)
     assert not waiting.done()
     rig.sink.answer = lambda parts: Accepted()
     rig.clock.now += 2_000
-    rig.delivery.gate.give_up()
+    rig.delivery.gate.look_again()
     await waiting
     await rig.delivery.drained()
     assert sorted(rig.sink.spans) == [b"a", b"b", b"c"]

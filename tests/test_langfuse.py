@@ -13,7 +13,7 @@ import pytest
 
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.langfuse import Langfuse, classify
-from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TooLarge, TryLater
 from langfuse_server import FakeLangfuse
 from test_otlp import SPAN
 
@@ -70,7 +70,7 @@ async def test_a_body_is_accepted_in_every_form(server: FakeLangfuse, compress: 
         ("401", Hold),
         ("403", Hold),
         ("400", Refused),
-        ("413", Refused),
+        ("413", TooLarge),
         ("cut", TryLater),
         ("hang", TryLater),
         ("accept-cut", TryLater),

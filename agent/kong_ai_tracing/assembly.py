@@ -40,6 +40,9 @@ class Nowhere:
     def split(self, data: bytes) -> list[bytes]:
         return self._like.split(data)
 
+    def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
+        return self._like.shorten(span, max_bytes)
+
     async def send(self, body: Body) -> Outcome:
         return Accepted()
 

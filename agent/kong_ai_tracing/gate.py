@@ -5,10 +5,23 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from msgspec import Struct
+
 from kong_ai_tracing.outcomes import Hold, Outcome, TryLater
+from kong_ai_tracing.pace import Pace
 
 _FIRST_WAIT_SECONDS = 0.5
 _MAX_WAIT_SECONDS = 60.0
+_SPREAD = 0.1
+"""How much of a wait that all were given is added at random, so that a fleet does not come back at once."""
+
+
+class Pass(Struct, frozen=True, eq=False):
+    """One request that was let through."""
+
+    era: int
+    """How many failures there had been: an answer to an older request says nothing about a newer failure."""
+    since: float
 
 
 class Gate:
@@ -17,14 +30,19 @@ class Gate:
     `random` gives numbers from 0 to 1; it spreads the retries of a fleet over the whole wait.
     """
 
-    def __init__(self, *, clock: Callable[[], float], random: Callable[[], float]) -> None:
+    def __init__(
+        self, *, clock: Callable[[], float], random: Callable[[], float], max_concurrency: int = 1
+    ) -> None:
         self._clock = clock
         self._random = random
+        self._pace = Pace(max_concurrency)
+        self._era = 0
         self._failures = 0
         self._open_at = 0.0
         self._failing_since: float | None = None
-        self._probing = False
+        self._probe: Pass | None = None
         self._changed = asyncio.Event()
+        self.under_way = 0
         self.reason: str | None = None
         """Why the destination takes nothing; None while it is healthy."""
         self.holding = False
@@ -43,46 +61,77 @@ class Gate:
         """How long nothing has passed; 0 while healthy."""
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
-    async def pass_through(self) -> None:
+    @property
+    def allowed(self) -> int:
+        """How many requests may be under way at once."""
+        return self._pace.allowed if self.healthy else 1
+
+    async def pass_through(self) -> Pass:
         """Wait until a request may go out. Each pass must be answered by `learn` or `give_up`."""
-        while True:
-            if self.healthy:
-                return
-            if not self._probing and self.wait_seconds == 0:
-                self._probing = True
-                return
+        while not self._is_open():
             self._changed.clear()
-            timeout = None if self._probing else self.wait_seconds
+            waits_for_time = not self.healthy and self._probe is None
             try:
-                await asyncio.wait_for(self._changed.wait(), timeout)
+                await asyncio.wait_for(self._changed.wait(), self.wait_seconds if waits_for_time else None)
             except TimeoutError:
                 continue
+        passed = Pass(self._era, self._clock())
+        self.under_way += 1
+        if not self.healthy:
+            self._probe = passed
+        return passed
 
-    def learn(self, outcome: Outcome) -> None:
+    def learn(self, passed: Pass, outcome: Outcome) -> None:
         """Take note of how a request ended."""
-        self._probing = False
+        self._end(passed)
         if isinstance(outcome, TryLater | Hold):
-            if self._failing_since is None:
-                self._failing_since = self._clock()
-            self.reason = outcome.reason
-            self.holding = isinstance(outcome, Hold)
-            if self.wait_seconds == 0:  # requests that fail together count once
-                self._open_at = self._clock() + self._pause_seconds(outcome)
-                self._failures += 1
-        else:
-            self._failing_since = None
-            self.reason = None
+            self._failed(passed, outcome)
+        elif passed.era == self._era:
+            self._pace.succeeded(self._clock() - passed.since)
+            self._failing_since = self.reason = None
             self.holding = False
             self._failures = 0
         self._changed.set()
 
-    def give_up(self) -> None:
+    def give_up(self, passed: Pass) -> None:
         """A pass was not used."""
-        self._probing = False
+        self._end(passed)
         self._changed.set()
+
+    def look_again(self) -> None:
+        """The time may have come: those who wait look at the clock."""
+        self._changed.set()
+
+    def _is_open(self) -> bool:
+        if self.healthy:
+            return self.under_way < self._pace.allowed
+        return self._probe is None and self.wait_seconds == 0
+
+    def _end(self, passed: Pass) -> None:
+        self.under_way -= 1
+        if passed is self._probe:
+            self._probe = None
+
+    def _failed(self, passed: Pass, outcome: TryLater | Hold) -> None:
+        is_late = passed.era != self._era
+        if is_late and self.healthy:
+            return  # What it ran into is over.
+        if self._failing_since is None:
+            self._failing_since = self._clock()
+        self.reason = outcome.reason
+        self.holding = isinstance(outcome, Hold)
+        open_at = self._clock() + self._pause_seconds(outcome)
+        if not is_late:
+            self._era += 1  # requests that fail together count once
+            self._failures += 1
+            self._pace.failed()
+            self._open_at = open_at
+        elif self.holding or (isinstance(outcome, TryLater) and outcome.after_seconds):
+            self._open_at = max(self._open_at, open_at)
 
     def _pause_seconds(self, outcome: TryLater | Hold) -> float:
         if isinstance(outcome, Hold):
-            return outcome.probe_after_seconds * (1 + 0.1 * self._random())
+            return outcome.probe_after_seconds * (1 + _SPREAD * self._random())
         ceiling = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
-        return (outcome.after_seconds or 0.0) + ceiling * self._random()
+        asked = outcome.after_seconds or 0.0
+        return asked + (ceiling + asked * _SPREAD) * self._random()

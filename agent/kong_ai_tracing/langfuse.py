@@ -9,9 +9,9 @@ from email.utils import parsedate_to_datetime
 
 import httpx
 
-from kong_ai_tracing import __version__, otlp
+from kong_ai_tracing import __version__, otlp, shortening
 from kong_ai_tracing.batches import Body
-from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TooLarge, TryLater
 from kong_ai_tracing.spans import Span
 
 # Langfuse remembers an unknown key for 300 s, anew at every try: a probe must come later than that.
@@ -66,6 +66,9 @@ class Langfuse:
     def split(self, data: bytes) -> list[bytes]:
         return otlp.split(data)
 
+    def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
+        return shortening.shorten(span, max_bytes)
+
     async def send(self, body: Body) -> Outcome:
         """Send one body and say what became of it. Never raises for anything the network can do."""
         if self._compress != body.packed:
@@ -101,7 +104,7 @@ def classify(response: httpx.Response) -> Outcome:
         )
     if status in _RETRYABLE or status >= 500:
         return TryLater(reason, _retry_after_seconds(response.headers.get("retry-after")))
-    return Refused(reason)
+    return TooLarge(reason) if status == 413 else Refused(reason)
 
 
 def _text(response: httpx.Response) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 
 class Accepted(Struct, frozen=True):
@@ -32,4 +32,23 @@ class Refused(Struct, frozen=True):
     reason: str
 
 
-Outcome: TypeAlias = Accepted | TryLater | Hold | Refused
+class TooLarge(Struct, frozen=True):
+    """These bytes are too many for one request."""
+
+    reason: str
+    max_bytes: int | None = None
+    """How many a span may have at most, where that is known."""
+
+
+class Partly(Struct, frozen=True):
+    """Answered span by span. Spans are named by their place in the body; the others were accepted."""
+
+    refused: dict[int, str] = field(default_factory=dict)
+    """Those that will never pass, with the reason."""
+    later: tuple[int, ...] = ()
+    """Those that may pass later."""
+    reason: str = ""
+    """Why later."""
+
+
+Outcome: TypeAlias = Accepted | TryLater | Hold | Refused | TooLarge | Partly

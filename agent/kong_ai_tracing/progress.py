@@ -22,6 +22,7 @@ class Refusal(Struct, frozen=True):
     spans: int
     reason: str
     packed: bytes
+    destination: str = "langfuse"
 
 
 class Progress(Struct):

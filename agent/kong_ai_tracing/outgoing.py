@@ -1,0 +1,119 @@
+"""The batches whose end is open, in memory and in the outbox: which of them goes next?
+
+Fresh and spilled batches take turns, each kind oldest first, so that after an outage new data does not wait
+for all of the old. A batch that did not pass goes behind all that were not tried yet: one that never passes
+stands in nobody's way.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+
+from msgspec import Struct
+
+from kong_ai_tracing.batches import Batch, Body
+
+
+class Live(Struct):
+    """A batch in memory."""
+
+    batch: Batch
+    body: Body
+    since: float
+    sending: bool = False
+    spill: bool = False
+    """Whether it shall go to the outbox."""
+
+
+class Outgoing:
+    """Batches by number, which is the order in which they were read."""
+
+    def __init__(self, spilled: Iterable[int], follows: Mapping[int, int]) -> None:
+        self.live: OrderedDict[int, Live] = OrderedDict()
+        self.live_bytes = 0
+        self._spilled: OrderedDict[int, bool] = OrderedDict.fromkeys(spilled, False)
+        """True while one is being sent."""
+        self._follows = dict(follows)
+        self._tried: set[int] = set()
+        self._turn = 0
+
+    def __len__(self) -> int:
+        return len(self.live) + len(self._spilled)
+
+    @property
+    def sending(self) -> bool:
+        return any(live.sending for live in self.live.values()) or any(self._spilled.values())
+
+    def add(self, batch: Batch, body: Body, now: float) -> None:
+        self.live[batch.number] = Live(batch, body, now)
+        self.live_bytes += len(body.data)
+        if body.follows:
+            self._follows[batch.number] = body.follows
+
+    def end_live(self, number: int) -> None:
+        """A batch in memory has ended."""
+        self._follows.pop(number, None)
+        self._tried.discard(number)
+        self.live_bytes -= len(self.live.pop(number).body.data)
+
+    def rest_on_disk(self, number: int) -> None:
+        """A batch moves to the outbox; a request with it goes on."""
+        live = self.live.pop(number)
+        self.live_bytes -= len(live.body.data)
+        self._spilled[number] = live.sending
+
+    def end(self, number: int) -> None:
+        """A batch of the outbox has ended."""
+        del self._spilled[number]
+        self._follows.pop(number, None)
+        self._tried.discard(number)
+
+    def next(self, is_ready: Callable[[int], bool]) -> int | None:
+        """The batch to send now."""
+        live = ((number, live.sending) for number, live in self.live.items())
+        spilled = self._spilled.items()
+        for kind in (spilled, live) if self._turn % 2 else (live, spilled):
+            if (number := self._oldest(kind, is_ready)) is not None:
+                return number
+        return None
+
+    def take(self, number: int) -> None:
+        """It is being sent."""
+        self._turn += 1
+        self._mark(number, sending=True)
+
+    def put_back(self, number: int) -> None:
+        """It did not pass."""
+        self._tried.add(number)
+        self._mark(number, sending=False)
+
+    def oldest_at_rest(self, is_ready: Callable[[int], bool]) -> int | None:
+        """The oldest batch of the outbox that is not being sent."""
+        return next((n for n, sending in self._spilled.items() if not sending and is_ready(n)), None)
+
+    def _oldest(self, kind: Iterable[tuple[int, bool]], is_ready: Callable[[int], bool]) -> int | None:
+        tried = []
+        for number, sending in kind:
+            if sending or not is_ready(number) or not self._may_go(number):
+                continue
+            if number not in self._tried:
+                return number
+            tried.append(number)
+        if not tried:
+            return None
+        self._tried.difference_update(tried)  # a new round
+        return tried[0]
+
+    def _may_go(self, number: int) -> bool:
+        """Have all ended that must arrive before? Of a span, the version that arrives last is kept."""
+        follows = self._follows.get(number, 0)
+        return not follows or not any(
+            next(iter(numbers), follows + 1) <= follows for numbers in (self.live, self._spilled)
+        )
+
+    def _mark(self, number: int, *, sending: bool) -> None:
+        if number in self.live:
+            self.live[number].sending = sending
+        elif number in self._spilled:
+            self._spilled[number] = sending

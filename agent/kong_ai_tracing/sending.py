@@ -1,0 +1,141 @@
+"""One body in, its end out: sent, halved, shortened or set aside, span by span where it must be.
+
+A body that cannot be sent now is given back whole. One that was accepted in part stays here until its rest
+has an end, too, so that nothing of it is sent twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection
+from typing import Protocol
+
+from msgspec import Struct, field
+
+from kong_ai_tracing.batches import Body, WireForm
+from kong_ai_tracing.gate import Gate
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Partly, Refused, TooLarge, TryLater
+from kong_ai_tracing.progress import Refusal
+
+_MAX_TRIES = 5
+"""So often the rest of a body is tried. Then it goes back whole, which repeats a part of it; spans whose
+neighbours were accepted each time are set aside."""
+_SMALLEST_BYTES = 16 << 10
+"""A span is not shortened further than this."""
+
+
+class Destination(WireForm, Protocol):
+    """Where bodies go. `send` never raises for what a network or a disk can do."""
+
+    name: str
+
+    async def send(self, body: Body) -> Outcome: ...
+
+    def split(self, data: bytes) -> list[bytes]: ...
+
+    def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
+        """The same span with its longest texts cut; None when that does not make it small enough."""
+
+    async def close(self) -> None: ...
+
+
+class Receipt(Struct):
+    """What became of the spans of a body."""
+
+    delivered: int = 0
+    shortened: int = 0
+    shortening: bool = False
+    """The span that is sent next was made smaller."""
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+class Sender:
+    """Sends bodies through the gate."""
+
+    def __init__(self, destination: Destination, gate: Gate) -> None:
+        self._destination = destination
+        self._gate = gate
+
+    async def deliver(self, body: Body) -> Receipt | None:
+        """Send a body until each of its spans has an end; None when the whole must be tried later."""
+        receipt = Receipt()
+        rest = [body]
+        tries = 0
+        while rest:
+            part = rest[-1]
+            outcome = await self._attempt(part)
+            if isinstance(outcome, TryLater | Hold):
+                tries += 1
+                if part is body or tries >= _MAX_TRIES:
+                    return None
+                continue
+            rest.pop()
+            if isinstance(outcome, Accepted):
+                receipt.delivered += part.spans
+                receipt.shortened += receipt.shortening
+                receipt.shortening = False
+            elif isinstance(outcome, Partly):
+                tries += bool(outcome.later)
+                rest += await self._take_apart(part, outcome, receipt, give_up=tries >= _MAX_TRIES)
+            else:
+                rest += await self._mended(part, outcome, receipt)
+        return receipt
+
+    async def _attempt(self, body: Body) -> Outcome:
+        passed = await self._gate.pass_through()
+        try:
+            outcome = await self._destination.send(body)
+        except BaseException:
+            self._gate.give_up(passed)
+            raise
+        if isinstance(outcome, Partly) and outcome.later:
+            self._gate.learn(passed, TryLater(outcome.reason))
+        else:
+            self._gate.learn(passed, outcome)
+        return outcome
+
+    async def _take_apart(
+        self, body: Body, outcome: Partly, receipt: Receipt, *, give_up: bool
+    ) -> list[Body]:
+        """Set aside what was refused; gives the rest that is to be tried again."""
+        spans = await self._spans_of(body)
+        refused = dict(outcome.refused)
+        if give_up:
+            refused |= dict.fromkeys(outcome.later, f"{outcome.reason}, again and again")
+        for place, reason in refused.items():
+            await self._set_aside(self._body([spans[place]]), reason, receipt)
+        receipt.delivered += body.spans - len(refused.keys() | set(outcome.later))
+        if give_up or not outcome.later:
+            return []
+        return [self._body([spans[place] for place in outcome.later])]
+
+    async def _mended(self, body: Body, outcome: Refused | TooLarge, receipt: Receipt) -> list[Body]:
+        """The parts in which a refused body may pass, the one to be sent first at the end."""
+        if body.spans > 1:
+            spans = await self._spans_of(body)
+            middle = len(spans) // 2
+            return [self._body(spans[middle:]), self._body(spans[:middle])]
+        if isinstance(outcome, TooLarge) and (shorter := await self._shorter(body, outcome.max_bytes)):
+            receipt.shortening = True
+            return [shorter]
+        receipt.shortening = False
+        await self._set_aside(body, outcome.reason, receipt)
+        return []
+
+    async def _shorter(self, body: Body, max_bytes: int | None) -> Body | None:
+        [span] = await self._spans_of(body)
+        limit = len(span) // 2 if max_bytes is None else min(max_bytes, len(span) // 2)
+        if limit < _SMALLEST_BYTES:
+            return None
+        shorter = await asyncio.to_thread(self._destination.shorten, span, limit)
+        return None if shorter is None else self._body([shorter])
+
+    async def _set_aside(self, body: Body, reason: str, receipt: Receipt) -> None:
+        packed = await asyncio.to_thread(body.pack)
+        receipt.refusals.append(Refusal(1, reason, packed.data, self._destination.name))
+
+    async def _spans_of(self, body: Body) -> list[bytes]:
+        return await asyncio.to_thread(lambda: self._destination.split(body.unpack().data))
+
+    def _body(self, spans: Collection[bytes]) -> Body:
+        return Body(len(spans), self._destination.join(list(spans)))
