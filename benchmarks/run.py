@@ -155,7 +155,7 @@ def clean_environment() -> dict[str, str]:
     return kept | {"LANGFUSE_PUBLIC_KEY": "pk-lf-test", "LANGFUSE_SECRET_KEY": "sk-lf-test"}
 
 
-def our_command(compression: str) -> Callable[[Path, str, Path], list[str]]:
+def our_command(compression: str = "none", redaction: str = "secrets") -> Callable[[Path, str, Path], list[str]]:
     """`run --once` with a fresh state directory."""
 
     def command(log: Path, url: str, folder: Path) -> list[str]:
@@ -164,6 +164,7 @@ def our_command(compression: str) -> Callable[[Path, str, Path], list[str]]:
             f'log_paths = ["{log}"]\nstate_dir = "{folder / "state"}"\n'
             f'langfuse_enabled = true\nlangfuse_endpoint = "{url}"\n'
             f'[delivery]\ncompression = "{compression}"\n'
+            f'[redaction]\nkinds = ["{redaction}"]\n'
         )
         return [sys.executable, "-m", "kong_ai_tracing", "run", "--once", "--config", str(config)]
 
@@ -182,8 +183,10 @@ CONTESTANTS = [
         SCRIPT,
         lambda log, url, _folder: [sys.executable, str(HERE / "plain_script.py"), str(log), url + OTLP],
     ),
-    Contestant("run --once", our_command("none")),
+    Contestant("run --once", our_command()),
     Contestant("run --once, gzip", our_command("gzip")),
+    Contestant("run --once, no redaction", our_command(redaction="none")),
+    Contestant("run --once, all redacted", our_command(redaction="all")),
 ]
 
 if __name__ == "__main__":

@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from kong_ai_tracing.redact import OwnPattern, RedactionSettings, cleaner_of
 from kong_ai_tracing.redaction.cleaner import Cleaner
-from kong_ai_tracing.redaction.finder import OwnFinder, problem_of
+from kong_ai_tracing.redaction.finder import Finder, OwnFinder, problem_of
 from kong_ai_tracing.redaction.personal import PERSONAL as PERSONAL_RULES
 from kong_ai_tracing.redaction.personal import is_card_number, is_iban
 from kong_ai_tracing.redaction.rules import SECRETS
+from kong_ai_tracing.redaction.work import allowed_steps
 from redaction_samples import ORDINARY, PERSONAL, TOKENS, Maker, Sample, in_context, samples
 
 SEEDS = range(6)
@@ -387,7 +388,9 @@ BAIT = [
     "a", "@", "a@", "@a.b", "a.b@c.d ", "sk-", "sk-a-", "eyJ-", "eyJaaaaaaaaaa.", "://", "https://a:b",
     "-----BEGIN PRIVATE KEY-----", "+1 ", "+49 ", "4111 ", "4", "1", "DE89 ", "1.1.", "2001:", "2001::",
     "00123 ", "password=", 'password="', "password: \\", "Basic ", "Basic aaaaaaaa", "bearer ", "\\", '"',
-    "[", '{"a":', "token: ", "secretaccesskey=", "AKIA", "ü", "x-", "\\u0040",
+    "[", '{"a":', "token: ", "secretaccesskey=", "AKIA", "ü", "x-", "\\u0040", "1.1.1.1", "https://a:b@ ",
+    "eyJ4111111111111112", "://a:4111111111111112", "@4111111111111112", "-----BEGIN 4111111111111112",
+    "password  +49301234567", "AKIAAAAAAAAAAAAAAAAA ", "DE89370400440532013001 ", "4111-1111-1111-1112 ",
 ]  # fmt: skip
 
 
@@ -408,6 +411,65 @@ def test_hostile_text_takes_linear_time(bait: str) -> None:
     assert seconds(ALL.clean_text, long.encode()) < 24 * seconds(ALL.clean_text, short.encode()) + 0.05
     short, long = json.dumps([short]), json.dumps([long])
     assert seconds(ALL.clean_json, long.encode()) < 24 * seconds(ALL.clean_json, short.encode()) + 0.05
+
+
+@pytest.mark.parametrize("bait", BAIT)
+def test_hostile_text_is_looked_at_in_a_bounded_number_of_places(
+    bait: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a text is made of, as one string, as many, or as JSON in JSON; a secret in it stays."""
+    looks = 0
+    search = Finder.next
+
+    def counting(finder: Finder, text: bytes, position: int = 0) -> Any:
+        nonlocal looks
+        looks += 1
+        return search(finder, text, position)
+
+    monkeypatch.setattr(Finder, "next", counting)
+    secret = TOKENS["groq_key"](Maker(3))
+    crowd = bait * (300_000 // len(bait)) + " " + secret
+    texts = ([crowd], [json.dumps([json.dumps([crowd])])], [bait] * (300_000 // (len(bait) + 3)) + [secret])
+    for text in texts:
+        looks, written = 0, json.dumps(text).encode()
+        assert secret.encode() not in ALL.clean_json(written, Counter())
+        assert looks <= allowed_steps(len(written)) + 20
+
+
+def test_a_text_that_is_not_worth_the_work_is_taken_out_as_a_whole() -> None:
+    """It is said under a name of its own, and what was found before that is not counted."""
+    crowd = "1.2.3.4," * 100_000
+    counts: Counter[str] = Counter()
+    assert ALL.clean_json(json.dumps({"a": crowd}).encode(), counts) == b'"[REDACTED:unsearched]"'
+    assert ALL.clean_text(crowd.encode(), counts) == b"[REDACTED:unsearched]"
+    assert counts == {"unsearched": 2}
+
+
+def test_long_ordinary_texts_are_worth_it() -> None:
+    """Access logs and tables of numbers are full of places to look at, and are pasted into prompts."""
+    log = '10.1.2.3 - - [10/Oct/2025:13:55:36 +0000] "GET /x HTTP/1.1" 200 2326 "-" "Chrome/120.0.6099.109"\n'
+    for text in (
+        "\n".join(ORDINARY) * 150,
+        log * 4_000,
+        "2025-11-24,1764000000003,4764000000003.25;" * 6_000,
+    ):
+        cleaned, counts = in_json(json.dumps([text]))
+        assert set(counts) <= {"ip"}
+        assert counts["ip"] == text.count("10.1.2.3")
+        assert counts or cleaned == [text]
+
+
+def test_the_string_with_a_secret_is_found_among_others() -> None:
+    """Behind strings with escaped quotes and backslashes, in front of them, between numbers, as a name."""
+    secret = TOKENS["groq_key"](Maker(4))
+    others = ['"', "\\", '\\"', "\\\\", "", "a", '{"b": "\\""}', 12345678901234, None, {"x": '"'}, [[]]]
+    for place in range(len(others) + 1):
+        for found in (secret, {secret: 1}, [f'"{secret}\\'], {"a": {"b": secret}}):
+            value = [*others[:place], found, *others[place:]]
+            for writer in ("ascii", "unicode", "pretty", "slashes"):
+                cleaned, counts = in_json(WRITERS[writer](value), ONLY_SECRETS)
+                assert counts == {"groq_key": 1}
+                assert json.dumps(cleaned) == json.dumps(value).replace(secret, "[REDACTED:groq_key]")
 
 
 def test_a_hostile_pattern_takes_linear_time() -> None:

@@ -24,6 +24,7 @@ from kong_ai_tracing.redaction.named import AWS_SECRET, NAMED, PASSWORD, SECRET
 from kong_ai_tracing.redaction.personal import PERSONAL
 from kong_ai_tracing.redaction.rules import SECRETS, Rule
 from kong_ai_tracing.redaction.texts import Counts
+from kong_ai_tracing.redaction.work import UNSEARCHED
 
 REDACTED = "kong_ai_tracing.redacted"
 """Metadata: how many of each kind were taken out."""
@@ -158,8 +159,8 @@ class Redactor:
         cleaned = self._cleaner.clean_json(text, counts)
         if cleaned is text:
             return table
-        found: dict[str, Any] = orjson.loads(cleaned)
-        return found
+        found = orjson.loads(cleaned)
+        return found if isinstance(found, dict) else {UNSEARCHED: found}
 
 
 def _labels(observation: Observation, context: Context) -> bytes:

@@ -8,6 +8,7 @@ holds JSON itself is treated as such, so that it stays JSON as well.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,8 +20,11 @@ from kong_ai_tracing.jsontext import string_of, value_of
 from kong_ai_tracing.redaction.named import is_secret, kind_of_name
 from kong_ai_tracing.redaction.rules import Rule
 from kong_ai_tracing.redaction.texts import SHORTEST, Counts, TextCleaner, placeholder
+from kong_ai_tracing.redaction.work import STRING_STEPS, UNSEARCHED, TooMuchWorkError, Work
 
 _BACKSLASH = 92
+_WHOLE_STRINGS = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _COLON = re.compile(rb"\s*+:\s*+")
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*+")
 _ANY_JSON = Decoder(Raw)
@@ -48,11 +52,25 @@ class Cleaner:
         every = self._may_be_own(text)
         if not every and self._texts.hint(text, 0) == len(text):
             return text
-        return self._clean_json(text, counts, 0, every=every)
+        found: Counts = Counter()
+        try:
+            text = self._clean_json(text, found, Work(len(text)), 0, every=every)
+        except TooMuchWorkError:
+            found = Counter((UNSEARCHED,))
+            text = _quoted(placeholder(UNSEARCHED))
+        counts.update(found)
+        return text
 
     def clean_text(self, text: bytes, counts: Counts) -> bytes:
         """Any text."""
-        return self._texts.clean(text, counts)
+        found: Counts = Counter()
+        try:
+            text = self._texts.clean(text, found, Work(len(text)))
+        except TooMuchWorkError:
+            found = Counter((UNSEARCHED,))
+            text = placeholder(UNSEARCHED)
+        counts.update(found)
+        return text
 
     def _may_be_own(self, json_text: bytes) -> bool:
         """The operator's expressions may match anything that an escape hides, and so have to see all strings
@@ -61,30 +79,35 @@ class Cleaner:
             return False
         return self._texts.own.may_match("\n".join(_texts_in(json_text)).encode("utf-8", "replace"))
 
-    def _clean_json(self, text: bytes, counts: Counts, depth: int, *, every: bool) -> bytes:
+    def _clean_json(self, text: bytes, counts: Counts, work: Work, depth: int, *, every: bool) -> bytes:
         """Goes from string to string, and looks into every one, or into those where a hint lies and those
         which a name announced."""
         written = _Rewriting(text)
         hint, position = self._texts.hint(text, 0), 0
         kind: str | None = None
+        if not every:
+            position = _before(text, position, hint)
         while (start := text.find(b'"', position)) >= 0:
             if hint < start or kind is not None or every:
-                self._clean_numbers(written, position, start, kind, counts, every=every)
+                self._clean_numbers(written, position, start, kind, counts, work, every=every)
             if hint == len(text) and kind is None and not every:
                 break
             end = _end_of_string(text, start)
             if hint < end or kind is not None or every:
+                work.spend(STRING_STEPS)
                 value = _unescaped(text, start, end)
                 named = kind if start == position else None
-                cleaned = self._clean_string(value, named, counts, depth, every=every)
+                cleaned = self._clean_string(value, named, counts, work, depth, every=every)
                 written.replace(start, end, cleaned)
                 kind, position = self._name(text, value, end)
                 if hint < end:
                     hint = self._texts.hint(text, end)
             else:
                 position = end
+            if not every and kind is None:
+                position = _before(text, position, hint)
         if hint < len(text) or kind is not None or every:
-            self._clean_numbers(written, position, len(text), kind, counts, every=every)
+            self._clean_numbers(written, position, len(text), kind, counts, work, every=every)
         return written.text()
 
     def _name(self, text: bytes, value: bytes, end: int) -> tuple[str | None, int]:
@@ -97,25 +120,34 @@ class Cleaner:
         return None, end
 
     def _clean_string(
-        self, value: bytes, kind: str | None, counts: Counts, depth: int, *, every: bool
+        self, value: bytes, kind: str | None, counts: Counts, work: Work, depth: int, *, every: bool
     ) -> bytes | None:
         """The new value of a string; None when it stays as it is."""
         if len(value) < SHORTEST and kind is None and not every:
             return None
         if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in (b"{", b"[") and _is_json(value):
-            cleaned = self._clean_json(value, counts, depth + 1, every=every)
+            cleaned = self._clean_json(value, counts, work, depth + 1, every=every)
         else:
-            cleaned = self.clean_text(value, counts)
+            cleaned = self._texts.clean(value, counts, work)
         return _unless_named(value, cleaned, kind, counts)
 
     def _clean_numbers(
-        self, written: _Rewriting, start: int, end: int, kind: str | None, counts: Counts, *, every: bool
+        self,
+        written: _Rewriting,
+        start: int,
+        end: int,
+        kind: str | None,
+        counts: Counts,
+        work: Work,
+        *,
+        every: bool,
     ) -> None:
         """The numbers between two strings: a card number may have lost its quotes, a password may be one."""
         for match in _NUMBER.finditer(written.original, start, end):
             number, named = match[0], kind if match.start() == start else None
             if every or named is not None or (len(number) >= _SHORTEST_NUMBER and number.isdigit()):
-                cleaned = _unless_named(number, self.clean_text(number, counts), named, counts)
+                work.spend(STRING_STEPS)
+                cleaned = _unless_named(number, self._texts.clean(number, counts, work), named, counts)
                 written.replace(match.start(), match.end(), cleaned)
 
 
@@ -169,14 +201,16 @@ def _unless_named(value: bytes, cleaned: bytes, kind: str | None, counts: Counts
 def _end_of_string(text: bytes, start: int) -> int:
     """The index behind the quote that ends the string which begins at `start`."""
     end = text.find(b'"', start + 1)
-    while end >= 0:
-        before = end - 1
-        while text[before] == _BACKSLASH:
-            before -= 1
-        if (end - before) % 2:
-            return end + 1
-        end = text.find(b'"', end + 1)
-    return len(text)
+    if end >= 0 and text[end - 1] != _BACKSLASH:
+        return end + 1
+    match = _REST_OF_STRING.match(text, start + 1)
+    return match.end() if match else len(text)
+
+
+def _before(text: bytes, position: int, place: int) -> int:
+    """The end of the last string that ends before a place, counted from a position between two strings."""
+    match = _WHOLE_STRINGS.match(text, position, place) if place < len(text) else None
+    return match.end() if match else position
 
 
 def _unescaped(text: bytes, start: int, end: int) -> bytes:

@@ -6,7 +6,7 @@ import re
 import string
 from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
-from kong_ai_tracing.redaction.rules import START, Rule, Span, at
+from kong_ai_tracing.redaction.rules import START, Locate, Rule, Span, at
 
 _CARD_NUMBER = re.compile(
     rb"4(?:\d{12}|\d{15}|\d{18})"  # Visa
@@ -66,6 +66,8 @@ def _iban(match: re.Match[bytes]) -> Span | None:
     """Words that follow in capitals look like one more group: the country says where it ends."""
     text = match[0]
     length = _IBAN_LENGTH.get(text[:2], 0)
+    if not is_iban(text.replace(b" ", b"")[:length]):
+        return None
     compact, end = b"", 0
     while len(compact) < length and end < len(text):
         if (character := text[end : end + 1]) != b" ":
@@ -129,6 +131,11 @@ def _email(text: bytes, start: int, settled: int) -> Span | None:
     return (first, domain.end()) if first < start else None
 
 
+def _behind_escape(locate: Locate) -> Locate:
+    """For a trigger that may begin with the escape of JSON which stands before what is looked for."""
+    return lambda text, start, settled: locate(text, start + 2 * text.startswith(b"\\", start), settled)
+
+
 PERSONAL: tuple[Rule, ...] = (
     Rule("email", rb"@[A-Za-z0-9\x80-\xff-]+\.[A-Za-z]", _email, "personal"),
     Rule(
@@ -139,12 +146,14 @@ PERSONAL: tuple[Rule, ...] = (
     ),
     Rule(
         "card",
-        rb"(?:[0-9][ -]?){12}[0-9]",
-        at(
-            rb"(?:(?<![\w.+])|(?<=\\[bfnrt]))(?<!\d[-.])[2-6]"
-            rb"(?:\d{12,18}|\d{3}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,7})?|\d{3}[ -]\d{6}[ -]\d{4,5})"
-            rb"(?![A-Za-z0-9_])(?![.-]\d)",
-            _card,
+        rb"(?:\b|\\[bfnrt])[2-6](?:[ -]?[0-9]){12}",
+        _behind_escape(
+            at(
+                rb"(?:(?<![\w.+])|(?<=\\[bfnrt]))(?<!\d[-.])[2-6]"
+                rb"(?:\d{12,18}|\d{3}(?:[ -]\d{4}){2,3}(?:[ -]\d{1,7})?|\d{3}[ -]\d{6}[ -]\d{4,5})"
+                rb"(?![A-Za-z0-9_])(?![.-]\d)",
+                _card,
+            )
         ),
         "personal",
     ),

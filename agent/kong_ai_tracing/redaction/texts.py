@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kong_ai_tracing.redaction.finder import Finder, OwnFinder
 from kong_ai_tracing.redaction.rules import Rule, Span
+from kong_ai_tracing.redaction.work import PLACE_STEPS, Work
 
 _ESCAPED_ASCII = rb"\\u00[2-7][0-9A-Fa-f]"
 """Some writers escape `@`, `+` or quotes; what they hide shows only after decoding."""
@@ -41,24 +42,27 @@ class TextCleaner:
         place = self._finder.next(text, position) if self._finder else None
         return place[0] if place else len(text)
 
-    def clean(self, text: bytes, counts: Counts) -> bytes:
-        """The text with placeholders."""
-        if places := self._places(text):
+    def clean(self, text: bytes, counts: Counts, work: Work) -> bytes:
+        """The text with placeholders; raises TooMuchWorkError when it is not worth it."""
+        if places := self._places(text, work):
             text = _replaced(text, places, counts)
         if self.own is not None:
             text = valid_utf8(text)
             for number, name in enumerate(self._own_names):
-                text = _replaced(text, [(span, name) for span in self.own.places(number, text)], counts)
+                if spans := self.own.places(number, text):
+                    work.spend(PLACE_STEPS * len(spans))
+                    text = _replaced(text, [(span, name) for span in spans], counts)
         return text
 
-    def _places(self, text: bytes) -> list[Place]:
+    def _places(self, text: bytes, work: Work) -> list[Place]:
         places: list[Place] = []
         finder, position = self._finder, 0
         while finder and (hint := finder.next(text, position)):
+            work.spend(PLACE_STEPS)
             start, end = hint
             for rule in self._rules_for(finder, text[start : end + _MARGIN]):
                 if span := rule.locate(text, start, position):
-                    places += self._places_before(text, start, span[0])
+                    places += self._places_before(text, start, span[0], work)
                     places.append((span, self._special_kind(finder, rule, text[span[0] : span[1]])))
                     position = span[1]
                     break
@@ -67,11 +71,11 @@ class TextCleaner:
                 position = max(start + 1, _end(_DIGITS, text, start) - 1)
         return places
 
-    def _places_before(self, text: bytes, start: int, end: int) -> list[Place]:
+    def _places_before(self, text: bytes, start: int, end: int, work: Work) -> list[Place]:
         """What else stands between the place where a rule begins and what it removes, as a user's name."""
         if end - start < SHORTEST:
             return []
-        found = self._places(text[start:end])
+        found = self._places(text[start:end], work)
         return [((start + first, start + last), kind) for (first, last), kind in found]
 
     def _rules_for(self, finder: Finder, piece: bytes) -> Iterator[Rule]:
