@@ -101,6 +101,11 @@ def protection_of(config: Config) -> Protection:
     return Protection(Privacy(privacy), Redactor(redaction))
 
 
+def openness() -> Protection:
+    """For the eyes of who runs `preview`: everything, with words for media as they are always sent."""
+    return Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings(kinds=("none",))))
+
+
 def grouping_of(config: Config) -> Grouping:
     return Grouping(
         GroupingLimits(

@@ -56,7 +56,8 @@ def run(
         show=_printer(format),
         limit=limit if limit is not None else sys.maxsize,
         explain=explain,
-        protection=assembly.protection_of(config) if redacted else None,
+        protection=assembly.protection_of(config) if redacted else assembly.openness(),
+        redacted=redacted,
     )
     try:
         for items in _chunks(path, LineCutter(max_line_bytes=config.tailing.max_line_bytes), follow=follow):
@@ -80,8 +81,9 @@ class _Preview(Struct):
     show: Callable[[list[Span], Explanations], None]
     limit: int
     explain: bool
-    protection: Protection | None = None
-    """What would be kept back when it were sent; None shows everything."""
+    protection: Protection
+    redacted: bool = False
+    """Whether the protection is the one with which traces are sent."""
     kept_back: Counter[str] = field(default_factory=Counter)
     lines: int = 0
     calls: int = 0
@@ -114,7 +116,7 @@ class _Preview(Struct):
     def summary(self) -> str:
         malformed = f", {self.malformed:,} malformed" if self.malformed else ""
         text = f"{self.lines:,} lines, {self.calls:,} AI calls, {self.shown:,} traces{malformed}\n"
-        if self.protection is not None:
+        if self.redacted:
             what = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.kept_back.items()))
             text += f"kept back: {what.replace('redacted_', '') or 'nothing'}\n"
         return text
@@ -133,11 +135,10 @@ class _Preview(Struct):
             if not calls:
                 continue
             self.calls += len(calls)
-            if self.protection is not None:
-                calls, kept_back = self.protection.apply(calls)
-                self.kept_back.update(kept_back)
-                if not calls:
-                    continue
+            calls, kept_back = self.protection.apply(calls)
+            self.kept_back.update(kept_back)
+            if not calls:
+                continue
             self.explanations.update({call.id: call.explain for call in calls if call.explain})
             self.now_ms = max(self.now_ms, calls[0].observation.ended_at_ms)
             self._collect(self.grouping.add(calls, self.now_ms))
