@@ -15,7 +15,7 @@ ORDER = """
     lines identity notices patterns streams copies streamtable settling catalog files watcher
     entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys optouts context levels timing facts readings
-    mediatypes base64runs media
+    mediatypes mediaruns media
     calls redaction redact privacy protection spans traces tracejson otlp shortening
     progress batches mounts statedir storeschema storerows storestatus storerefused walcheck
     storetrouble store storesalvage storerepair pace gate sending

@@ -16,7 +16,7 @@ import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from kong_ai_tracing.base64runs import SHORTEST, Run, may_hold, runs_in
+from kong_ai_tracing.mediaruns import SHORTEST, Run, may_hold, runs_in
 from kong_ai_tracing.jsontext import string_of
 from kong_ai_tracing.mediatypes import UNKNOWN, beginning_of, type_of_word
 
