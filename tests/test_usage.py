@@ -116,3 +116,24 @@ VALUES = st.integers() | st.floats() | st.text() | st.none()
 def test_buckets_are_always_whole_numbers_that_langfuse_takes(reported: dict[str, Any]) -> None:
     """From zero up to what a double can hold exactly."""
     assert all(type(count) is int and 0 <= count < 2**53 * 5 for count in usage_buckets(reported).values())
+
+
+def test_hits_of_a_cache_outside_of_any_details_are_part_of_the_input() -> None:
+    """DeepSeek's older answers, Moonshot, Together."""
+    usage = {"prompt_tokens": 30, "completion_tokens": 2, "total_tokens": 32}
+    counted = {"input": 10, "input_cached_tokens": 20, "output": 2, "total": 32}
+    assert usage_buckets(usage | {"prompt_cache_hit_tokens": 20}) == counted
+    assert usage_buckets(usage | {"cached_tokens": 20}) == counted
+    assert usage_buckets(usage | {"cached_tokens": 31}) == {"input": 30, "output": 2, "total": 32}
+
+
+def test_reasoning_that_is_counted_beside_the_output_is_not_taken_from_it() -> None:
+    """xAI's total tells it."""
+    usage = {
+        "prompt_tokens": 3,
+        "completion_tokens": 20,
+        "completion_tokens_details": {"reasoning_tokens": 9},
+    }
+    beside = {"input": 3, "output": 20, "output_reasoning_tokens": 9, "total": 32}
+    assert usage_buckets(usage | {"total_tokens": 32}) == beside
+    assert usage_buckets(usage | {"total_tokens": 23}) == beside | {"output": 11, "total": 23}

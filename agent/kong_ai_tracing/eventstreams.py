@@ -20,7 +20,7 @@ _BYTE_ORDER_MARK = "\ufeff"
 _DECODER = json.JSONDecoder(strict=False)
 _BEFORE_ITEM = re.compile(r"[\s,]*(?=\{)")
 _ITEM_AT_LINE = re.compile(r"^[,\[]?\s*(?=\{)", re.MULTILINE)
-_FIELD_NAMES = ("data", "event", "id", "retry")
+_FIELD_NAMES = ("data", "event", "id", "retry", "error")
 
 
 class Event(Struct, frozen=True):
@@ -128,6 +128,8 @@ def _pairs(text: str) -> list[tuple[str | None, str]]:
             name = None
         elif line.startswith("data:"):
             data.append(line[6:] if line.startswith("data: ") else line[5:])
+        elif line.startswith("error:"):
+            data.append('{"error":' + line[6:] + "}")  # llama.cpp's older servers
         elif line.startswith("event:"):
             name = line[6:].strip() or None
     if data:

@@ -34,6 +34,8 @@ _OUTPUT_BUCKETS = (
 _CACHE_READ = ("cache_read_input_tokens", "cacheReadInputTokens", "cacheReadInputTokenCount")
 _CACHE_WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cacheWriteInputTokenCount")
 """Anthropic's and Bedrock's counts, which stand beside those of the input and not within them."""
+_CACHE_HITS = ("prompt_cache_hit_tokens", "cached_tokens")
+"""DeepSeek's, Moonshot's and Together's, which are part of the input."""
 _CACHE_TIMES = (("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens"))
 _HEADERS = {
     "x-amzn-bedrock-input-token-count": "input_tokens",
@@ -53,6 +55,7 @@ def usage_buckets(usage: Any) -> dict[str, int]:
     if not reported:
         return buckets
     _add(buckets, "input", reported, _INPUT, _INPUT_DETAILS, _INPUT_BUCKETS)
+    _add_hits(buckets, reported)
     if "prompt_tokens" not in reported:
         _add_cache(buckets, reported)
     _add(buckets, "output", reported, _OUTPUT, _OUTPUT_DETAILS, _OUTPUT_BUCKETS)
@@ -62,6 +65,14 @@ def usage_buckets(usage: Any) -> dict[str, int]:
         parts = sum(buckets.values())
         buckets["total"] = parts if total is None or (total < parts and _is_cached(buckets)) else total
     return buckets
+
+
+def _add_hits(buckets: dict[str, int], reported: dict[str, Any]) -> None:
+    """DeepSeek, Moonshot and Together tell what they read from a cache outside of any details."""
+    if "input_cached_tokens" not in buckets and (hits := _first_count(reported, _CACHE_HITS)):
+        rest = buckets.get("input", 0) - hits
+        if rest >= 0:
+            buckets |= {"input": rest, "input_cached_tokens": hits}
 
 
 def _add_cache(buckets: dict[str, int], reported: dict[str, Any]) -> None:
@@ -134,13 +145,22 @@ def _add(
             continue
         for detail, bucket in parts:
             tokens = _count(details.get(detail))
-            if tokens and tokens <= rest:
+            if tokens and detail == "reasoning_tokens" and _is_beside(reported, tokens):
+                found[bucket] = tokens
+            elif tokens and tokens <= rest:
                 found[bucket] = tokens
                 rest -= tokens
         if found:
             break
     buckets[name] = rest
     buckets.update(found)
+
+
+def _is_beside(reported: dict[str, Any], reasoning: int) -> bool:
+    """xAI counts the reasoning beside what came out, as its total shows, and everybody else within."""
+    counts = [_first_count(reported, names) for names in (_INPUT, _OUTPUT, _TOTAL)]
+    total = counts.pop()
+    return total is not None and sum(count or 0 for count in counts) + reasoning == total
 
 
 def _first_count(reported: dict[str, Any], names: tuple[str, ...]) -> int | None:

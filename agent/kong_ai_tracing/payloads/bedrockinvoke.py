@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, value_of
-from kong_ai_tracing.payloads import anthropic, anthropiccomplete, bedrock, coarse
+from kong_ai_tracing.payloads import anthropic, anthropiccomplete, bedrock, coarse, cohere
 from kong_ai_tracing.payloads.chat import DIALECT as CHAT
 from kong_ai_tracing.payloads.choices import GAP
 from kong_ai_tracing.payloads.dialect import (
@@ -32,12 +32,25 @@ from kong_ai_tracing.payloads.dialect import (
 
 _COUNTS = "amazon-bedrock-invocationMetrics"
 
-_REQUESTS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.BY_SHAPE, CHAT)
-_ANSWERS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.DIALECT, CHAT)
+
+def _is_coheres(fields: Fields) -> bool:
+    """Command R: nobody else is asked with one message and its history."""
+    return "message" in fields and "messages" not in fields
+
+
+def _is_coheres_event(event: dict[str, Any]) -> bool:
+    """Command's older models stream `is_finished` as well, but no type."""
+    return "event_type" in event
+
+
+_COHERE = replace(cohere.DIALECT, is_request=_is_coheres, is_event=_is_coheres_event)
+_REQUESTS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.BY_SHAPE, _COHERE, CHAT)
+_ANSWERS = (bedrock.BY_SHAPE, anthropic.BY_SHAPE, anthropiccomplete.DIALECT, _COHERE, CHAT)
 _PROMPTS = ("prompt", "inputText")
 _SETTINGS = {
     "max_gen_len": "max_tokens",
     "maxTokenCount": "max_tokens",
+    "maxTokens": "max_tokens",
     "topP": "top_p",
     "p": "top_p",
     "k": "top_k",
@@ -96,7 +109,17 @@ def _is_response(fields: Fields) -> bool:
 
 
 _GIVEN = frozenset(
-    ("results", "outputText", "generation", "outputs", "generations", "text", "images", "artifacts")
+    (
+        "results",
+        "outputText",
+        "generation",
+        "outputs",
+        "generations",
+        "completions",
+        "text",
+        "images",
+        "artifacts",
+    )
 )
 
 
@@ -116,9 +139,15 @@ class _Piece:
 
     def __init__(self, value: dict[str, Any]) -> None:
         inner = next(
-            (item for name in ("results", "outputs", "generations") if (item := _first(value, name))), {}
+            (
+                item
+                for name in ("results", "outputs", "generations", "completions")
+                if (item := _first(value, name))
+            ),
+            {},
         )
-        places = (value, inner)
+        # AI21's older models have the text a level deeper, and an object for the reason.
+        places = (value, inner, table(inner.get("data")), _renamed(inner.get("finishReason")))
         self.text = next(
             (text for place in places for name in _TEXT_NAMES if (text := _text(place, name))), ""
         )
@@ -131,6 +160,10 @@ class _Piece:
 
 _TEXT_NAMES = ("outputText", "generation", "text", "completion")
 _ENDS = ("completionReason", "stop_reason", "finish_reason")
+
+
+def _renamed(reason: Any) -> dict[str, Any]:
+    return {"finish_reason": table(reason).get("reason")}
 
 
 def _first(value: dict[str, Any], name: str) -> dict[str, Any]:
@@ -220,6 +253,7 @@ _STREAMS = (
     replace(anthropiccomplete.DIALECT, is_event=_is_completion),
     anthropic.DIALECT,
     CHAT,
+    _COHERE,
     bedrock.CONVERSE,
 )
 

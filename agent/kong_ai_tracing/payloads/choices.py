@@ -41,12 +41,14 @@ def answered(fields: Fields, choices: list[Fields]) -> Answered:
         # Mistral's models on Bedrock have another word for it.
         if finish_reason := word_of(choice.get("finish_reason")) or word_of(choice.get("stop_reason")):
             break
+    # OpenRouter tells the error of a provider in the place of its choice.
+    failures = (failure_in(value_of(choice.get("error"))) for choice in choices if "error" in choice)
     return Answered(
         model=word_of(fields.get("model")),
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=finish_reason,
         response_id=word_of(fields.get("id")),
-        failure=failure_of(fields),
+        failure=failure_of(fields) or next(filter(None, failures), None),
     )
 
 
@@ -91,6 +93,7 @@ class Fragments:
     def _read_choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")
         self.pieces.setdefault(index if isinstance(index, int) else 0, []).append(choice)
+        self.answered.failure = failure_in(choice.get("error")) or self.answered.failure
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             self.answered.finish_reason = self.answered.finish_reason or reason
             self._ended = True

@@ -59,6 +59,7 @@ def _read(events: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Answ
     for number, event in enumerate(events):
         if number == gap:
             turn.add_text(GAP)
+        found.failure = failure_in(event.get("error")) or found.failure
         if isinstance(event.get("event_type"), str) or "is_finished" in event:
             if isinstance(response := event.get("response"), dict) and gap is None:
                 whole = whole_answer(response)
@@ -105,7 +106,7 @@ def _add_new_event(turn: Turn, found: Answered, event: dict[str, Any]) -> None:
         turn.add_more("citations", [message.get("citations")])
     elif kind == "message-end":
         found.usage = usage_of(delta.get("usage"))
-        found.failure = failure_in(delta.get("error"))
+        found.failure = failure_in(delta.get("error")) or found.failure
         set_end(found, delta)
 
 

@@ -67,7 +67,7 @@ class _Message:
                 self.add_text(name, value)
             elif name == "content" and isinstance(value, list):
                 self._add_chunks(value)
-            elif value is not None:
+            elif isinstance(value, dict | list):
                 _merge({name: value}, self._others)
 
     def _add_tool_calls(self, fragments: Any) -> None:

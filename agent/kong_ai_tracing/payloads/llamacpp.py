@@ -84,6 +84,7 @@ def _end(answer: dict[str, Any]) -> str | None:
 DIALECT = Dialect(
     name="llama.cpp",
     operation="completion",
+    provider="llama.cpp",
     paths=re.compile(r"/(?:completion|infill)/?$"),
     is_request=_is_request,
     is_response=_is_response,

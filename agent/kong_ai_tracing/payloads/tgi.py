@@ -85,6 +85,8 @@ def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Ans
         _read_beside(answer, found)
     so_far_texts = [text for _, texts in sorted(so_far.items()) for text in texts]
     set_texts(found, wholes or (["".join(tokens)] if tokens else so_far_texts))
+    # vLLM has no mark for the end: what it sent is all there is to know.
+    ended = ended or (bool(so_far) and not any("meta_info" in answer for answer in answers))
     found.partial = not (ended or found.finish_reason or found.failure)
     return found
 
