@@ -12,16 +12,19 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
-    lines identity notices patterns streams copies streamtable settling catalog files watcher
+    archivefiles
+    lines identity notices patterns streams copies streamtable settling catalog compressed files watcher
     entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources offers tracekeys optouts context levels timing facts readings
+    rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
     calls redaction redact privacy protection spans traces tracejson otlp shortening
     progress batches mounts statedir storeschema storerows storestatus storerefused walcheck
     storetrouble store storesalvage storerepair pace gate sending
+    transports httpclient answers ingestion
     localschema localrecords localstore langfuse local
     ledger outgoing settlement delivery pipeline
-    archivefiles archives
+    archives
     config projects signals logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo
     cli __main__

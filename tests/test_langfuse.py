@@ -7,27 +7,31 @@ import contextlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
 import httpx
 import pytest
 
+from kong_ai_tracing.answers import classify
 from kong_ai_tracing.batches import Body
-from kong_ai_tracing.langfuse import Langfuse, classify
+from kong_ai_tracing.endpoint import parse_endpoint
+from kong_ai_tracing.httpclient import Connection
+from kong_ai_tracing.langfuse import Langfuse
 from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TooLarge, TryLater
 from langfuse_server import FakeLangfuse
 from test_otlp import SPAN
 
 
 def langfuse(
-    url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5
+    url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5, **settings: Any
 ) -> Langfuse:
     return Langfuse(
-        otlp_url=f"{url}/api/public/otel/v1/traces",
+        endpoint=parse_endpoint(url),
         public_key="pk-lf-test",
         secret_key=secret_key,
-        timeout_seconds=timeout,
+        connection=Connection(timeout_seconds=timeout, max_connections=2),
         compress=compress,
-        max_connections=2,
+        **settings,
     )
 
 

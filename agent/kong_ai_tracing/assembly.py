@@ -10,6 +10,7 @@ from kong_ai_tracing.batches import Batcher, Body
 from kong_ai_tracing.calls import CallSettings
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, DeliveryLimits, Destination
+from kong_ai_tracing.httpclient import Connection
 from kong_ai_tracing.langfuse import Langfuse
 from kong_ai_tracing.local import Local
 from kong_ai_tracing.localstore import LocalStore
@@ -65,12 +66,22 @@ def destination_of(config: Config) -> Destination:
     endpoint = config.endpoint
     compression = config.delivery.compression
     return Langfuse(
-        otlp_url=endpoint.otlp_url,
+        endpoint=endpoint,
         public_key=config.langfuse_public_key.reveal(),
         secret_key=config.langfuse_secret_key.reveal(),
-        timeout_seconds=config.langfuse_timeout / 1000,
+        connection=connection_of(config),
         compress=compression == "gzip" or (compression == "auto" and not endpoint.is_private),
+        transport=config.delivery.transport,
+    )
+
+
+def connection_of(config: Config) -> Connection:
+    return Connection(
+        timeout_seconds=config.langfuse_timeout / 1000,
         max_connections=config.delivery.max_concurrency,
+        ca_file=config.langfuse_ca_file,
+        client_certificate=config.langfuse_client_certificate,
+        client_key=config.langfuse_client_key,
     )
 
 
@@ -125,6 +136,7 @@ def delivery_of(config: Config, destination: Destination, store: Store, restored
             max_concurrency=config.delivery.max_concurrency,
             outbox_max_bytes=config.delivery.outbox_max_bytes,
             free_space_floor_bytes=config.delivery.free_space_floor_bytes,
+            on_full=config.delivery.on_full,
         ),
         random=random.random,
     )
@@ -136,6 +148,7 @@ def batcher_of(config: Config, destination: Destination, delivery: Delivery) -> 
         first_number=delivery.first_number,
         max_bytes=config.delivery.batch_max_bytes,
         max_age_seconds=config.delivery.batch_max_age_seconds,
+        random=random.random,
     )
 
 

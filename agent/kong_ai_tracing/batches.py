@@ -15,6 +15,7 @@ from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.spans import Span
 
 _GZIP_LEVEL = 1
+_SPREAD = 0.2
 _MAX_ROOTS = 20_000
 """As many as the grouping remembers."""
 
@@ -35,6 +36,11 @@ class Body(Struct, frozen=True):
     packed: bool = False
     follows: int = 0
     """It must arrive after all batches up to this number: it holds a newer version of one of their spans."""
+
+    @property
+    def unpacked_bytes(self) -> int:
+        """The size before compression; gzip says it in its last four bytes."""
+        return int.from_bytes(self.data[-4:], "little") if self.packed else len(self.data)
 
     def pack(self) -> Body:
         return (
@@ -70,19 +76,21 @@ class Batcher:
         max_bytes: int,
         max_age_seconds: float,
         clock: Callable[[], float] = time.monotonic,
+        random: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._form = form
         self._number = first_number
         self._max_bytes = max_bytes
         self._max_age_seconds = max_age_seconds
         self._clock = clock
+        self._random = random
         self._parts: list[bytes] = []
         self._bytes = 0
         self._follows = 0
         self._new_roots: dict[str, int] = {}
         self._sent_in: OrderedDict[str, int] = OrderedDict()
         """The number of the batch with the newest version, by the id of each root that may be sent again."""
-        self._opened_at = clock()
+        self._due_at = 0.0
 
     def sent_before(self, root_id: str) -> None:
         """A root of an earlier run: it may rest in any batch that run left behind."""
@@ -90,7 +98,8 @@ class Batcher:
 
     def add(self, span: Span) -> None:
         if not self._parts:
-            self._opened_at = self._clock()
+            # Up to a fifth earlier, at random: hosts that wake up together do not send together.
+            self._due_at = self._clock() + self._max_age_seconds * (1 - _SPREAD * self._random())
         if span.observation.origin is None and span.context.shared:
             earlier = self._sent_in.get(span.id)
             if earlier is None:
@@ -111,7 +120,7 @@ class Batcher:
         """How long the batch may still stay open; None when it is empty."""
         if not self._parts:
             return None
-        return max(0.0, self._opened_at + self._max_age_seconds - self._clock())
+        return max(0.0, self._due_at - self._clock())
 
     def close(self, progress: Progress) -> Batch:
         """The batch so far, with the progress that its end will settle; the next one is begun."""

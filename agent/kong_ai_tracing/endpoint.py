@@ -13,6 +13,7 @@ from msgspec import Struct
 
 INGESTION_PATH = "/api/public/ingestion"
 OTLP_PATH = "/api/public/otel/v1/traces"
+HEALTH_PATH = "/api/public/health"
 
 # What people paste, longest first, so that the most specific ending is taken off.
 _KNOWN_ENDINGS = (OTLP_PATH, "/api/public/otel", INGESTION_PATH, "/api/public")
@@ -34,6 +35,8 @@ class Endpoint(Struct, frozen=True):
     base_url: str
     is_private: bool = False
     """True when the host cannot be on the public internet: loopback, private range, local name."""
+    names_otlp: bool = False
+    """True when the address was given as that of the OTLP endpoint."""
 
     @property
     def is_clear_text(self) -> bool:
@@ -45,6 +48,10 @@ class Endpoint(Struct, frozen=True):
         return self.base_url + OTLP_PATH
 
     @property
+    def health_url(self) -> str:
+        return self.base_url + HEALTH_PATH
+
+    @property
     def ingestion_url(self) -> str:
         return self.base_url + INGESTION_PATH
 
@@ -53,6 +60,7 @@ def parse_endpoint(text: str) -> Endpoint:
     """The endpoint that `text` means, or an EndpointError."""
     parts = _split(text)
     path = parts.path.rstrip("/")
+    names_otlp = path.endswith((OTLP_PATH, "/api/public/otel"))
     for ending in _KNOWN_ENDINGS:
         if path.endswith(ending):
             path = path.removesuffix(ending)
@@ -62,7 +70,11 @@ def parse_endpoint(text: str) -> Endpoint:
             "this is not the address of a Langfuse server but of a page or call of it",
             f"give the part before the path: {parts.scheme}://{parts.netloc}",
         )
-    return Endpoint(f"{parts.scheme}://{parts.netloc}{path}", is_private=_is_private(parts.hostname or ""))
+    return Endpoint(
+        f"{parts.scheme}://{parts.netloc}{path}",
+        is_private=_is_private(parts.hostname or ""),
+        names_otlp=names_otlp,
+    )
 
 
 def _split(text: str) -> SplitResult:

@@ -1,61 +1,74 @@
-"""One request body in, one classified answer out: Langfuse's OTLP endpoint over HTTP."""
+"""One request body in, one classified answer out: a Langfuse server over HTTP.
+
+Bodies have OTLP's form, whichever way they go: what rests in the outbox can be delivered after the way was
+changed. For the batch endpoint they are translated when they are sent.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
+from typing import Literal
 
 import httpx
+from msgspec import Struct
 
-from kong_ai_tracing import __version__, otlp, shortening
+from kong_ai_tracing import __version__, ingestion, otlp, shortening
+from kong_ai_tracing.answers import classify, wrong_transport
 from kong_ai_tracing.batches import Body
-from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TooLarge, TryLater
+from kong_ai_tracing.endpoint import Endpoint
+from kong_ai_tracing.httpclient import Connection, open_client
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Partly, TooLarge, TryLater
 from kong_ai_tracing.spans import Span
+from kong_ai_tracing.transports import (
+    OLDEST_WITH_OTLP_ONLY,
+    Transport,
+    Version,
+    choose_transport,
+    version_of,
+)
 
-# Langfuse remembers an unknown key for 300 s, anew at every try: a probe must come later than that.
-_PROBE_KEYS_SECONDS = 360.0
-_PROBE_PATH_SECONDS = 60.0
-_MAX_RETRY_AFTER_SECONDS = 300.0
+log = logging.getLogger(__name__)
+
 # The client's time-out is for each step of a request: a server that trickles would never reach it.
 _STEPS_IN_TIME = 4
-_MAX_REASON_CHARACTERS = 300
-_RETRYABLE = frozenset({408, 425, 429})
+_MAX_SPAN_BYTES = 9_000_000
+"""Langfuse's own writer cuts larger ones to pieces."""
+_OTHER: dict[Transport, Transport] = {"otlp": "ingestion", "ingestion": "otlp"}
+
+
+class _Elsewhere(Struct, frozen=True):
+    """This way does not lead in; `otherwise` is what the answer means when there is no other."""
+
+    reason: str
+    otherwise: Outcome
 
 
 class Langfuse:
-    """A destination: Langfuse's OTLP/HTTP endpoint."""
+    """A destination. Over which of its two ways it is reached shows with the first body."""
 
     name = "langfuse"
 
     def __init__(
         self,
         *,
-        otlp_url: str,
+        endpoint: Endpoint,
         public_key: str,
         secret_key: str,
-        timeout_seconds: float,
+        connection: Connection,
         compress: bool,
-        max_connections: int,
-        transport: httpx.AsyncBaseTransport | None = None,
+        transport: Literal["auto", "otlp", "ingestion"] = "auto",
     ) -> None:
-        self._url = otlp_url
+        self._endpoint = endpoint
         self._compress = compress
-        self._patience_seconds = timeout_seconds * _STEPS_IN_TIME
-        self._client = httpx.AsyncClient(
-            auth=httpx.BasicAuth(public_key, secret_key),
-            timeout=timeout_seconds,
-            limits=httpx.Limits(max_connections=max_connections, max_keepalive_connections=max_connections),
-            headers={
-                "content-type": "application/json",
-                "user-agent": f"kong-ai-tracing/{__version__}",
-                "x-langfuse-ingestion-version": "4",
-                "x-langfuse-sdk-name": "kong-ai-tracing",
-                "x-langfuse-sdk-version": __version__,
-            },
-            transport=transport,
-        )
+        self._setting = transport
+        self._transport: Transport | None = None
+        self._choosing = asyncio.Lock()
+        self._took_events = False
+        self._patience_seconds = connection.timeout_seconds * _STEPS_IN_TIME
+        self._auth = httpx.BasicAuth(public_key, secret_key)
+        self._client = open_client(connection)
 
     def encode(self, span: Span) -> bytes:
         return otlp.encode(span)
@@ -69,62 +82,109 @@ class Langfuse:
     def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
         return shortening.shorten(span, max_bytes)
 
+    async def close(self) -> None:
+        await self._client.aclose()
+
     async def send(self, body: Body) -> Outcome:
         """Send one body and say what became of it. Never raises for anything the network can do."""
-        if self._compress != body.packed:
-            body = await asyncio.to_thread(body.pack if self._compress else body.unpack)
-        headers = {"content-encoding": "gzip"} if body.packed else {}
         try:
             async with asyncio.timeout(self._patience_seconds):
-                response = await self._client.post(self._url, content=body.data, headers=headers)
+                return await self._send(body)
         except (httpx.TimeoutException, TimeoutError) as error:
             return TryLater(f"no answer in time ({type(error).__name__})")
         except httpx.HTTPError as error:
             return TryLater(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
-        return classify(response)
 
-    async def close(self) -> None:
-        await self._client.aclose()
+    # -- which way
 
+    async def _send(self, body: Body) -> Outcome:
+        first = await self._known_transport()
+        answer = await self._send_over(first, body)
+        if not isinstance(answer, _Elsewhere):
+            return answer
+        if self._setting != "auto":
+            return await self._without_choice(answer)
+        other = await self._send_over(_OTHER[first], body)
+        if isinstance(other, _Elsewhere):
+            return answer.otherwise
+        if not isinstance(other, TryLater | Hold):
+            self._transport = _OTHER[first]
+            log.warning(
+                "delivery.transport_changed destination=%s transport=%s reason=%r",
+                self.name,
+                self._transport,
+                answer.reason,
+            )
+        return other
 
-def classify(response: httpx.Response) -> Outcome:
-    """What an answer means for the batch, by the table of Langfuse's own behaviour."""
-    status = response.status_code
-    html = "html" in response.headers.get("content-type", "")
-    if response.is_success:
-        if html:
-            return Hold(f"{status} with a web page: this is not Langfuse's endpoint", _PROBE_PATH_SECONDS)
-        return Accepted()
-    reason = f"{status} {_text(response)}".strip()
-    if status in {401, 403}:
-        return Hold(f"{reason} (check the keys and the project's plan)", _PROBE_KEYS_SECONDS)
-    if status in {404, 405} or response.is_redirect:
-        return Hold(
-            f"{reason} (check langfuse_endpoint; Langfuse before 3.22 has no OTLP)", _PROBE_PATH_SECONDS
+    async def _known_transport(self) -> Transport:
+        async with self._choosing:
+            if self._transport is None:
+                must_ask = self._setting == "auto" and not self._endpoint.names_otlp
+                version = await self._version() if must_ask else None
+                choice = choose_transport(self._setting, self._endpoint, version)
+                self._transport = choice.transport
+                log.info(
+                    "delivery.transport destination=%s transport=%s reason=%r",
+                    self.name,
+                    choice.transport,
+                    choice.reason,
+                )
+            return self._transport
+
+    async def _version(self) -> Version | None:
+        return version_of(await self._client.get(self._endpoint.health_url))
+
+    async def _without_choice(self, answer: _Elsewhere) -> Outcome:
+        """The operator wants this way. What the server takes over the other only is not lost for that."""
+        if not isinstance(answer.otherwise, Partly):
+            return answer.otherwise
+        if not self._took_events and (await self._version() or ()) >= OLDEST_WITH_OTLP_ONLY:
+            return wrong_transport(f"{answer.reason}: this server takes traces over OTLP only")
+        return answer.otherwise
+
+    # -- the two ways
+
+    async def _send_over(self, transport: Transport, body: Body) -> Outcome | _Elsewhere:
+        return await (self._send_spans(body) if transport == "otlp" else self._send_events(body))
+
+    async def _send_spans(self, body: Body) -> Outcome | _Elsewhere:
+        if body.spans == 1 and body.unpacked_bytes > _MAX_SPAN_BYTES:
+            return TooLarge(f"a span of {body.unpacked_bytes} bytes", _MAX_SPAN_BYTES)
+        if self._compress != body.packed:
+            body = await asyncio.to_thread(body.pack if self._compress else body.unpack)
+        headers = {
+            "x-langfuse-ingestion-version": "4",
+            "x-langfuse-sdk-name": "kong-ai-tracing",
+            "x-langfuse-sdk-version": __version__,
+        }
+        if body.packed:
+            headers["content-encoding"] = "gzip"
+        response = await self._post(self._endpoint.otlp_url, body.data, headers)
+        outcome = classify(response)
+        if response.status_code == 404:
+            return _Elsewhere("the server has no OTLP endpoint (404)", outcome)
+        return outcome
+
+    async def _send_events(self, body: Body) -> Outcome | _Elsewhere:
+        """Over the batch endpoint, which reads no gzip and answers for each event."""
+        events = await asyncio.to_thread(lambda: ingestion.events_of(otlp.parsed(body.unpack().data)))
+        if len(events.data) > ingestion.MAX_BYTES:
+            return TooLarge(f"events of {len(events.data)} bytes")
+        response = await self._post(self._endpoint.ingestion_url, events.data, {})
+        if response.status_code != 207:
+            outcome = classify(response)
+            if response.status_code == 404:
+                return _Elsewhere("the server has no batch endpoint (404)", outcome)
+            return outcome
+        outcome = ingestion.outcome_of(response, events, body.spans)
+        if isinstance(outcome, Partly) and len(outcome.refused) == body.spans:
+            # Version 4 does so with every trace, and no status tells it from events that are wrong.
+            return _Elsewhere(f"the batch endpoint refused all events: {outcome.refused[0]}", outcome)
+        self._took_events |= isinstance(outcome, Accepted | Partly)
+        return outcome
+
+    async def _post(self, url: str, data: bytes, headers: dict[str, str]) -> httpx.Response:
+        return await self._client.post(
+            url, content=data, headers={"content-type": "application/json"} | headers, auth=self._auth
         )
-    if status in _RETRYABLE or status >= 500:
-        return TryLater(reason, _retry_after_seconds(response.headers.get("retry-after")))
-    return TooLarge(reason) if status == 413 else Refused(reason)
-
-
-def _text(response: httpx.Response) -> str:
-    """The server's own words, short; a page's markup says nothing."""
-    if "json" not in response.headers.get("content-type", ""):
-        return response.reason_phrase
-    return " ".join(response.text[:_MAX_REASON_CHARACTERS].split())
-
-
-def _retry_after_seconds(value: str | None) -> float | None:
-    """Seconds or an HTTP date; nonsense is ignored, more than five minutes is taken for five minutes."""
-    if value is None:
-        return None
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = (parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds()
-        except (ValueError, TypeError):
-            return None
-    if not 0 <= seconds < float("inf"):
-        return None
-    return min(seconds, _MAX_RETRY_AFTER_SECONDS)

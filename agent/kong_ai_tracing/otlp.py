@@ -120,6 +120,10 @@ def join(spans: Iterable[bytes]) -> bytes:
 
 def split(body: bytes) -> list[bytes]:
     """The encoded spans of a request body made by `join`."""
-    parsed = orjson.loads(body)
-    spans: Sequence[Any] = parsed["resourceSpans"][0]["scopeSpans"][0]["spans"]
-    return [orjson.dumps(span) for span in spans]
+    return [orjson.dumps(span) for span in parsed(body)]
+
+
+def parsed(body: bytes) -> Sequence[dict[str, Any]]:
+    """The spans of such a body as plain objects."""
+    spans: Sequence[dict[str, Any]] = orjson.loads(body)["resourceSpans"][0]["scopeSpans"][0]["spans"]
+    return spans

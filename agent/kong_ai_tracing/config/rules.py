@@ -41,6 +41,7 @@ def broken_rules(
     if "log_paths" not in invalid:
         yield from _log_paths(config, given, needed=needs_logs)
     yield from _paths(config, given)
+    yield from _client_key(config, given)
     if "langfuse_endpoint" not in invalid:
         yield from _endpoint("langfuse_endpoint", config.langfuse_endpoint, config, given)
     yield from _pair("", config, given, invalid, needed=needs_keys and config.langfuse_enabled)
@@ -113,11 +114,24 @@ def _log_paths(config: Config, given: Mapping[str, Given], *, needed: bool) -> I
 
 
 def _paths(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
-    paths = {"state_dir": config.state_dir, "langfuse_secret_key_file": config.langfuse_secret_key_file}
+    paths = {
+        "state_dir": config.state_dir,
+        "langfuse_secret_key_file": config.langfuse_secret_key_file,
+        "langfuse_ca_file": config.langfuse_ca_file,
+        "langfuse_client_certificate": config.langfuse_client_certificate,
+        "langfuse_client_key": config.langfuse_client_key,
+    }
     for name, path in paths.items():
         if path is not None and not path.is_absolute():
             fix = f"write {shown(_absolute(path))}"
             yield _problem(name, path, given, "it is not an absolute path", fix)
+
+
+def _client_key(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    if config.langfuse_client_key is not None and config.langfuse_client_certificate is None:
+        reason = "there is no certificate that this key belongs to"
+        fix = "name it as langfuse_client_certificate"
+        yield _problem("langfuse_client_key", config.langfuse_client_key, given, reason, fix)
 
 
 def _absolute(path: str | Path) -> str:

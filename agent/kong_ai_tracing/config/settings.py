@@ -158,13 +158,27 @@ class Delivery(Struct, frozen=True, kw_only=True):
         Meta(
             ge=64 * KIB,
             description="The outbox on disk never grows beyond this. When it is full, reading pauses"
-            " and the log itself is the buffer; nothing is dropped.",
+            " and the log itself is the buffer, unless on_full says otherwise.",
         ),
     ] = 1 * GIB
+    on_full: Annotated[
+        Literal["pause", "drop_oldest"],
+        Meta(
+            description='What gives way when the outbox is full: "pause" stops reading and drops nothing;'
+            ' "drop_oldest" deletes the oldest batches of the outbox and counts them.'
+        ),
+    ] = "pause"
     free_space_floor_bytes: Annotated[
         int,
         Meta(ge=0, description="The outbox also stops growing when the disk has less free space than this."),
     ] = 256 * MIB
+    transport: Annotated[
+        Literal["auto", "otlp", "ingestion"],
+        Meta(
+            description="The way into Langfuse: OTLP, there from 3.22 on and the only one in version 4, or the"
+            ' older batch endpoint. "auto" finds out, and changes over when the server wants the other.'
+        ),
+    ] = "auto"
     compression: Annotated[
         Literal["auto", "gzip", "none"],
         Meta(description='"auto" compresses unless Langfuse is on this host or in a private network.'),
@@ -242,12 +256,35 @@ class Config(Struct, frozen=True, kw_only=True):
             examples=["/etc/kong-ai-tracing/secrets/langfuse_secret_key"],
         ),
     ] = None
+    langfuse_ca_file: Annotated[
+        Path | None,
+        Meta(
+            description="A PEM file with the certificate authority of a Langfuse with a private certificate,"
+            " or of a proxy that opens TLS. It is trusted beside the public ones.",
+            examples=["/etc/kong-ai-tracing/company-ca.pem"],
+        ),
+    ] = None
+    langfuse_client_certificate: Annotated[
+        Path | None,
+        Meta(
+            description="A PEM file with the certificate to show to a server that asks for one.",
+            examples=["/etc/kong-ai-tracing/client.pem"],
+        ),
+    ] = None
+    langfuse_client_key: Annotated[
+        Path | None,
+        Meta(
+            description="The key of that certificate, unless it is in the same file. Without a password.",
+            examples=["/etc/kong-ai-tracing/secrets/client-key.pem"],
+        ),
+    ] = None
     langfuse_timeout: Annotated[
         int,
         Meta(
             ge=100,
             le=600_000,
-            description="Milliseconds until a request to Langfuse is given up and tried again.",
+            description="Milliseconds that Langfuse may take for each step of a request: to be connected"
+            " (5000 at most), to receive it, to answer. After that it is tried again.",
         ),
     ] = 5000
     environment: Annotated[
