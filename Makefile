@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test storm check lint format bench setup setup-dev lock clean
+.PHONY: help demo test storm kill-matrix check lint format bench setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -24,6 +24,9 @@ test: setup-dev ## run the whole test suite
 storm: setup-dev ## kill it at random for some minutes, under rotation and outages; print what was lost
 	$(BIN)/python tests/storm.py $(STORM_ARGS)
 	$(BIN)/python tests/storm.py --shared $(STORM_ARGS)
+
+kill-matrix: setup-dev ## kill it at every named point of its way, at several passings of each
+	KILL_MATRIX_TIMES=1,2,3,5,8 $(BIN)/python -m pytest -q tests/test_kill_matrix.py
 
 check: lint test ## format, lint, strict types, tests
 
