@@ -13,7 +13,7 @@ LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --pyt
 .PHONY: help demo test storm kill-matrix check lint format bench setup setup-dev lock clean
 
 help: ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: setup ## tail a made-up Kong log and show its traces; no account, no network
 	$(BIN)/kong-ai-tracing demo
