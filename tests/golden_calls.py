@@ -19,7 +19,7 @@ from typing import Any
 import msgspec
 import orjson
 
-from kong_ai_tracing.calls import AICall, CallSettings, calls_of
+from kong_ai_tracing.calls import AICall, CallSettings, Observation, calls_of
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, SetAside
 
@@ -74,17 +74,26 @@ def _of_line(number: int, line: Line) -> dict[str, Any]:
 
 
 def _of_call(call: AICall) -> dict[str, Any]:
-    observation: dict[str, Any] = msgspec.structs.asdict(call.observation)
+    found = {
+        "id": call.id,
+        "observation": _of_observation(call.observation),
+        "context": _known(msgspec.structs.asdict(call.context)),
+        "explain": call.explain,
+    }
+    if call.children:
+        found["children"] = [
+            {"id": child.id, "observation": _of_observation(child.observation)} for child in call.children
+        ]
+    return found
+
+
+def _of_observation(said: Observation) -> dict[str, Any]:
+    observation: dict[str, Any] = msgspec.structs.asdict(said)
     for name in ("input", "output"):
         text = observation[name]
         observation[name] = None if text is None else _shown(orjson.loads(text), len(text), text)
     observation["origin"] = msgspec.structs.asdict(observation["origin"])
-    return {
-        "id": call.id,
-        "observation": _known(observation),
-        "context": _known(msgspec.structs.asdict(call.context)),
-        "explain": call.explain,
-    }
+    return _known(observation)
 
 
 def _shown(value: Any, length: int, text: bytes) -> Any:

@@ -225,12 +225,6 @@ def test_an_answer_out_of_proxy_cache_is_no_generation_either() -> None:
     assert call(response=response).observation.type == "generation"
 
 
-def test_mcp_and_a2a_alone_are_other_traffic() -> None:
-    """They call no model."""
-    ai = {"mcp": {"rpc": [{"payload": {"request": "{}"}}]}, "a2a": {"rpc": []}}
-    assert calls(ai=ai, upstream_uri="/mcp", request=record()["request"] | {"uri": "/mcp"}) == []
-
-
 def test_what_the_sanitizer_found_stays_behind() -> None:
     """It is the very thing that was to be hidden."""
     ai = proxy() | {"sanitizer": {"sanitized_items": [{"original": "jane@example.com"}]}}

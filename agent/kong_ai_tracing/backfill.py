@@ -38,6 +38,7 @@ class Account(Struct, frozen=True):
     lines_malformed: int
     calls: int
     roots: int
+    children: int
     delivered: int
     refused: int
     waiting: int
@@ -48,15 +49,21 @@ class Account(Struct, frozen=True):
     def adds_up(self) -> bool:
         return (
             self.lines == self.lines_calls + self.lines_other + self.lines_malformed
-            and self.calls + self.roots == self.delivered + self.refused + self.waiting + self.lost
+            and self.spans == self.delivered + self.refused + self.waiting + self.lost
         )
 
+    @property
+    def spans(self) -> int:
+        return self.calls + self.roots + self.children
+
     def text(self) -> str:
-        spans = self.calls + self.roots
+        spans = self.spans
         return (
             f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
             f" + malformed, set aside {self.lines_malformed:,}\n"
-            f"spans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}\n"
+            f"spans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}"
+            + (f" + within calls {self.children:,}" if self.children else "")
+            + "\n"
             f"spans {spans:,} = delivered {self.delivered:,} + refused, set aside"
             f" {self.refused:,} + waiting {self.waiting:,}"
             + (f" + lost {self.lost:,}" if self.lost else "")
@@ -118,6 +125,7 @@ def _account_of(store: Store) -> Account:
         lines_malformed=counters.get("lines_malformed", 0),
         calls=counters.get("calls", 0),
         roots=counters.get("roots", 0),
+        children=counters.get("children", 0),
         delivered=counters.get("spans_delivered", 0),
         refused=counters.get("spans_refused", 0),
         waiting=status.held + status.outbox_spans,

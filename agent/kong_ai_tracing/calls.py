@@ -6,9 +6,12 @@ signs of `providers`. Nothing in a line makes this raise, and other traffic is n
 
 from __future__ import annotations
 
-from msgspec import Struct, field
+from typing import Any
 
-from kong_ai_tracing.bodies import captured_of
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from kong_ai_tracing.bodies import Captured, captured_of
 from kong_ai_tracing.context import CallSettings, Context, Identity, identify
 from kong_ai_tracing.entries import LogEntry
 from kong_ai_tracing.facts import (
@@ -18,55 +21,74 @@ from kong_ai_tracing.facts import (
     facts_of_speed,
     known,
 )
+from kong_ai_tracing.gatewayobjects import children_of, facts_of_objects
+from kong_ai_tracing.guardrails import checked
 from kong_ai_tracing.ids import observation_id_from_seed
-from kong_ai_tracing.observations import Level, Observation
-from kong_ai_tracing.providers import exchange_of, may_be_call
+from kong_ai_tracing.labels import limited
+from kong_ai_tracing.observations import Child, Level, Observation
+from kong_ai_tracing.providers import Exchange, exchange_of, may_be_call
 from kong_ai_tracing.readings import Reading, read_plain, read_section
-from kong_ai_tracing.sections import Section, sections_of
+from kong_ai_tracing.rpc import Rpc, rpc_observation, rpcs_of
+from kong_ai_tracing.sections import Section, objects_in, sections_of
 from kong_ai_tracing.timing import timing_of
 
-__all__ = ["AICall", "CallSettings", "Context", "Level", "Observation", "calls_of"]
+__all__ = ["AICall", "CallSettings", "Child", "Context", "Level", "Observation", "calls_of"]
 
 
 class AICall(Struct, kw_only=True):
-    """One call to a model: its observation id (16 hex digits), what happened, and where it belongs."""
+    """One call to a model, a tool or an agent: its observation id (16 hex digits), what happened, and where
+    it belongs."""
 
     id: str
     observation: Observation
     context: Context
+    children: list[Child] = field(default_factory=list)
+    """What happened within it. They go where it goes."""
     explain: dict[str, str] = field(default_factory=dict)
     """Which source gave each context value (`user_id` → `header x-user-id`); filled on request only."""
 
 
 def calls_of(entry: LogEntry, settings: CallSettings, explain: bool = False) -> list[AICall]:
-    """The calls to models in one log entry; none when it is other traffic."""
-    read = _read(entry)
+    """The calls in one log entry; none when it is other traffic."""
+    ai = entry.ai
+    rpcs = rpcs_of(ai) if ai else []
+    read = _read(entry, ai, rpcs)
     if not read:
-        return []
+        return _rpc_calls(entry, rpcs, settings, explain=explain) if rpcs else []
     main = read[0] if len(read) == 1 else next((each for each in read if each.is_proxied), read[0])
     identity = identify(
         entry, main.exchange.request_headers, main.request.fields or {}, settings, explain=explain
     )
-    return [_call(each, identity, is_main=each is main) for each in read]
+    return [_call(each, identity, rpcs if each is main else [], is_main=each is main) for each in read]
 
 
-def _read(entry: LogEntry) -> list[Reading]:
-    if sections := sections_of(entry.ai):
+def _read(entry: LogEntry, ai: dict[str, Any], rpcs: list[Rpc]) -> list[Reading]:
+    if sections := sections_of(ai):
         exchange, captured = exchange_of(entry), captured_of(entry)
         return [read_section(exchange, section, captured) for section in sections]
+    if rpcs:
+        return []
+    objects = objects_in(ai) if ai else {}
     if may_be_call(entry):
-        reading = read_plain(exchange_of(entry), Section(), captured_of(entry))
-        return [] if reading is None else [reading]
+        reading = read_plain(exchange_of(entry), Section(objects=objects), captured_of(entry))
+        if reading is not None:
+            return [reading]
+    if objects and checked(objects):
+        return [read_section(exchange_of(entry), Section(objects=objects), captured_of(entry))]
     return []
 
 
-def _call(read: Reading, identity: Identity, *, is_main: bool) -> AICall:
+def _call(read: Reading, identity: Identity, rpcs: list[Rpc], *, is_main: bool) -> AICall:
     entry = read.exchange.entry
-    seed = entry.seed if is_main else f"{entry.seed}/{read.section.namespace}"
+    call_id = observation_id_from_seed(entry.seed if is_main else f"{entry.seed}/{read.section.namespace}")
+    observation = _observation(read, identity)
     return AICall(
-        id=observation_id_from_seed(seed),
-        observation=_observation(read, identity),
+        id=call_id,
+        observation=observation,
         context=identity.context,
+        children=(
+            children_of(call_id, observation, entry, read.section.objects, rpcs) if read.is_proxied else []
+        ),
         explain=identity.sources,
     )
 
@@ -98,6 +120,7 @@ def _observation(read: Reading, identity: Identity) -> Observation:
             {"request_model": requested if requested != model else None},
             facts_of_gateway(exchange),
             facts_of_section(section),
+            facts_of_objects(section.objects),
             facts_of_call(asked, answered, read.request.body, read.response.body),
             facts_of_speed(timing, usage),
             {"streaming": read.streamed, "usage_source": usage_source, "cache_status": read.cache_status},
@@ -112,3 +135,37 @@ def _name(read: Reading, identity: Identity, model: str | None) -> str:
     if not read.is_proxied:
         return f"{read.section.namespace} {model or ''}".rstrip()
     return identity.observation_name or f"{read.dialect.operation} {model or ''}".rstrip()
+
+
+def _rpc_calls(entry: LogEntry, rpcs: list[Rpc], settings: CallSettings, *, explain: bool) -> list[AICall]:
+    """MCP and A2A traffic: each message is a call."""
+    exchange = exchange_of(entry)
+    identity = identify(entry, exchange.request_headers, {}, settings, explain=explain)
+    if identity.context.session_id is None and (session := rpcs[0].session_id):
+        identity.context = replace(identity.context, session_id=limited(session))
+        if explain:
+            identity.sources["session_id"] = f"kong ai.{rpcs[0].protocol}"
+    return [_rpc_call(rpc, index, len(rpcs) == 1, exchange, identity) for index, rpc in enumerate(rpcs)]
+
+
+def _rpc_call(rpc: Rpc, index: int, alone: bool, exchange: Exchange, identity: Identity) -> AICall:
+    entry = exchange.entry
+    timing = timing_of(entry, Section(), Captured(), streamed=False)
+    observation = rpc_observation(rpc, entry, timing.started_at_ms, timing.ended_at_ms, alone=alone)
+    if index == 0 and identity.observation_name:
+        observation.name = identity.observation_name
+    observation.metadata = known(
+        {"environment": identity.context.environment},
+        facts_of_gateway(exchange),
+        observation.metadata,
+        {"total_duration_ms": observation.ended_at_ms - observation.started_at_ms},
+        {"parent_span_id": identity.parent_span_id},
+    )
+    call_id = observation_id_from_seed(f"{entry.seed}/{rpc.protocol}/{index}" if index else entry.seed)
+    return AICall(
+        id=call_id,
+        observation=observation,
+        context=identity.context,
+        children=[] if index else children_of(call_id, observation, entry, {}, []),
+        explain=identity.sources,
+    )

@@ -86,6 +86,7 @@ def facts_of_section(section: Section) -> Facts:
     }
     if cache:
         facts["cache_fetch_latency_ms"] = duration(cache.get("fetch_latency"))
+        facts["cache_embeddings_provider"] = text(cache.get("embeddings_provider"))
         facts["cache_embeddings_model"] = text(cache.get("embeddings_model"))
         facts["cache_embeddings_latency_ms"] = duration(cache.get("embeddings_latency"))
     return facts
@@ -109,15 +110,15 @@ def _tries(entry: LogEntry) -> list[Facts] | None:
     tries = entry.tries
     if not tries or (len(tries) == 1 and "state" not in tries[0]):
         return None
-    return [
-        known(
-            {
-                "ip": text(attempt.get("ip")),
-                "port": integer(attempt.get("port")),
-                "state": text(attempt.get("state")),
-                "code": integer(attempt.get("code")),
-                "started_at_ms": integer(attempt.get("balancer_start")),
-            }
-        )
-        for attempt in tries
-    ]
+    return [known(facts_of_try(attempt)) for attempt in tries]
+
+
+def facts_of_try(attempt: Facts) -> Facts:
+    """One of the balancer's attempts."""
+    return {
+        "ip": text(attempt.get("ip")),
+        "port": integer(attempt.get("port")),
+        "state": text(attempt.get("state")),
+        "code": integer(attempt.get("code")),
+        "started_at_ms": integer(attempt.get("balancer_start")),
+    }

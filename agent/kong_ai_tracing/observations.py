@@ -19,7 +19,7 @@ class Observation(Struct, kw_only=True):
     """
 
     type: str
-    """`generation`, `embedding` or `span`."""
+    """Langfuse's word: `generation`, `embedding`, `span`, `tool`, `agent`, `retriever`, `guardrail` …"""
     name: str
     started_at_ms: int
     ended_at_ms: int
@@ -35,3 +35,10 @@ class Observation(Struct, kw_only=True):
     cost_details: dict[str, float] = field(default_factory=dict)
     metadata: dict[str, Any] = field(default_factory=dict)
     origin: Origin | None = None
+
+
+class Child(Struct):
+    """What happened within a call, with its observation id: a failed try, the verdict of a guardrail."""
+
+    id: str
+    observation: Observation

@@ -270,8 +270,8 @@ class Pipeline:
         progress = self._progress
         for emission in emissions:
             self._batcher.add(emission.span)
-            if emission.span.observation.origin is None:
-                progress.counts["roots"] += 1
+            if emission.counts is not None:
+                progress.counts[emission.counts] += 1
             if emission.released_call_id is not None:
                 progress.release(emission.released_call_id)
             if emission.remembered is not None:

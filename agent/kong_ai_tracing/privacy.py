@@ -11,7 +11,6 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall
-from kong_ai_tracing.context import Context
 from kong_ai_tracing.observations import Observation
 from kong_ai_tracing.optouts import OptOut
 
@@ -53,7 +52,16 @@ class Privacy:
         context = call.context
         if settings.user_id == "hash" and context.user_id is not None:
             context = replace(context, user_id=self._hashed(context.user_id))
-        observation = self._withheld(call.observation, context)
+        wish = context.opt_out or _NO_WISH
+        observation = self._withheld(call.observation, wish)
+        if call.children:
+            # What is a question to one of them may hold the answer of another: no wish divides them.
+            any_of_it = OptOut(True, True) if wish.input or wish.output else _NO_WISH
+            children = [
+                replace(child, observation=self._withheld(child.observation, any_of_it))
+                for child in call.children
+            ]
+            return replace(call, context=context, observation=observation, children=children)
         if context is call.context and observation is call.observation:
             return call
         return replace(call, context=context, observation=observation)
@@ -67,9 +75,8 @@ class Privacy:
     def _hashed(self, user_id: str) -> str:
         return hmac(self._settings.user_id_salt.encode(), user_id.encode(), sha256).hexdigest()[:_USER_DIGITS]
 
-    def _withheld(self, observation: Observation, context: Context) -> Observation:
+    def _withheld(self, observation: Observation, wish: OptOut) -> Observation:
         """Prompts and answers leave only as far as the operator and the caller both agree."""
-        wish = context.opt_out or _NO_WISH
         all_of_it = self._settings.content != "full"
         keep_input = observation.input is None or not (all_of_it or wish.input)
         keep_output = observation.output is None or not (all_of_it or wish.output)

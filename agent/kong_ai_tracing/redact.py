@@ -15,7 +15,7 @@ import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kong_ai_tracing.calls import AICall, Context, Observation
+from kong_ai_tracing.calls import AICall, Child, Context, Observation
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.jsontext import dump
 from kong_ai_tracing.redaction.cleaner import Cleaner
@@ -107,22 +107,28 @@ class Redactor:
     def redact(self, call: AICall) -> tuple[AICall, Counts]:
         """The call without what must not leave, and how many of each kind it held."""
         counts: Counts = Counter()
-        observation, context = call.observation, call.context
-        cleaner = self._cleaner
-        input_text = cleaner.clean_json(observation.input, counts) if observation.input else observation.input
-        output = cleaner.clean_json(observation.output, counts) if observation.output else observation.output
-        if cleaner.may_change(_labels(observation, context)):
+        observation, context = self._contents(call.observation, counts), call.context
+        if self._cleaner.may_change(_labels(observation, context)):
             observation = self._observation(observation, counts)
             context = self._context(context, counts)
+        children = [self._child(child, counts) for child in call.children]
         if not counts:
             return call, counts
-        observation = replace(
-            observation,
-            input=input_text,
-            output=output,
-            metadata={**observation.metadata, REDACTED: dict(sorted(counts.items()))},
-        )
-        return replace(call, observation=observation, context=context), counts
+        metadata = {**observation.metadata, REDACTED: dict(sorted(counts.items()))}
+        observation = replace(observation, metadata=metadata)
+        return replace(call, observation=observation, context=context, children=children), counts
+
+    def _child(self, child: Child, counts: Counts) -> Child:
+        observation = self._observation(self._contents(child.observation, counts), counts)
+        return Child(child.id, observation)
+
+    def _contents(self, observation: Observation, counts: Counts) -> Observation:
+        cleaner = self._cleaner
+        asked = cleaner.clean_json(observation.input, counts) if observation.input else observation.input
+        answered = cleaner.clean_json(observation.output, counts) if observation.output else observation.output
+        if asked is observation.input and answered is observation.output:
+            return observation
+        return replace(observation, input=asked, output=answered)
 
     def _observation(self, observation: Observation, counts: Counts) -> Observation:
         message = observation.status_message

@@ -2,11 +2,13 @@
 
 3.6 writes the call directly under `ai`, later versions under the name of the plugin (`ai-proxy`, `proxy`,
 `ai-proxy-advanced`). Each AI transformer adds a call of its own beside it. What other AI plugins write
-(sanitizer, compressor, MCP, A2A) is no LLM call and stays where it is.
+(guardrails, RAG, sanitizer) is no call of its own: it is handed on with the proxied call. MCP and A2A are
+read by `rpc`.
 """
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import Any
 
@@ -30,6 +32,10 @@ _NO_CALLS = frozenset(
         "ai-prompt-compressor",
     )
 )
+_PROXIES = frozenset(("proxy", "ai-proxy", "ai-proxy-advanced"))
+_HELPERS = re.compile(r"guard|armor|content[-_]safety|rag-|semantic-cache|judge", re.IGNORECASE)
+"""Plugins that have models of their own asked, but for the proxied call."""
+_OWN_MEMBERS = frozenset(("meta", "usage", "payload", "cache"))
 
 
 class Place(IntEnum):
@@ -53,6 +59,8 @@ class Section(Struct, frozen=True):
     cache: dict[str, Any] = field(default_factory=dict)
     request: Body = NOT_LOGGED
     response: Body = NOT_LOGGED
+    objects: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What other plugins wrote about the proxied call, by the name that Kong gave it."""
 
     @property
     def logs_bare_text(self) -> bool:
@@ -67,23 +75,35 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
     shared_request = table(ai.get("payload")).get("request")
     shared_cache = _cache_of(ai)
     found = [
-        _section(name, value, shared_request, shared_cache)
+        _section(name, value, shared_request, shared_cache, ai)
         for name, value in ai.items()
-        if name not in _NO_CALLS and isinstance(value, dict) and _is_call(value)
+        if isinstance(value, dict) and name not in _NO_CALLS and _is_call(name, value)
     ]
     if len(found) == 1 and found[0].place is Place.PROXIED:
         return found
     if not any(section.place is Place.PROXIED for section in found) and _is_call_itself(ai, bool(found)):
-        found.append(_section("", ai, None, shared_cache))
+        found.append(_section("", ai, None, shared_cache, {}))
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
 
-def _is_call(value: dict[str, Any]) -> bool:
-    return (
+def objects_in(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The objects that other plugins wrote beside a call, or without one."""
+    return {
+        name: member
+        for name, member in value.items()
+        if name not in _OWN_MEMBERS and member and isinstance(member, dict) and name not in _PLACES
+    }
+
+
+def _is_call(name: str, value: dict[str, Any]) -> bool:
+    if (
         isinstance(value.get("meta"), dict)
         or isinstance(value.get("usage"), dict)
         or isinstance(value.get("payload"), dict)
-    )
+    ):
+        return name in _PROXIES or _HELPERS.search(name) is None
+    # A guardrail may have refused the request before the proxy wrote anything.
+    return name in _PROXIES and bool(objects_in(value))
 
 
 def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:
@@ -102,7 +122,9 @@ def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
     return {}
 
 
-def _section(name: str, value: dict[str, Any], shared_request: Any, shared_cache: dict[str, Any]) -> Section:
+def _section(
+    name: str, value: dict[str, Any], shared_request: Any, shared_cache: dict[str, Any], ai: dict[str, Any]
+) -> Section:
     place = _PLACES.get(name, Place.PROXIED)
     payload = table(value.get("payload"))
     request = payload.get("request")
@@ -117,7 +139,17 @@ def _section(name: str, value: dict[str, Any], shared_request: Any, shared_cache
         shared_cache if place is Place.PROXIED else {},
         _body(request),
         _body(payload.get("response")),
+        _objects_about(name, value, ai) if place is Place.PROXIED else {},
     )
+
+
+def _objects_about(name: str, value: dict[str, Any], ai: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    found = objects_in(value)
+    if len(ai) > 1:
+        beside = objects_in(ai)
+        beside.pop(name, None)
+        found = beside | found
+    return found
 
 
 def _body(payload: Any) -> Body:

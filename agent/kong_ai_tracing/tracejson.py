@@ -93,8 +93,9 @@ def assemble(trace_id: str, values: dict[str, Any], observations: Sequence[dict[
     """
     ordered = sorted(observations, key=_root_first_then_start)
     metadata = values.get("metadata", {})
-    if len(ordered) == 1:
-        metadata = {**metadata, **_call_facts(values, ordered[0])}
+    calls = [each for each in ordered if "kong_object" not in each.get("metadata", {})]
+    if len(calls) == 1:
+        metadata = {**metadata, **_call_facts(values, calls[0])}
     rest = {name: value for name, value in values.items() if name != "metadata"}
     return _present({"id": trace_id, **rest, "metadata": metadata, "observations": ordered})
 

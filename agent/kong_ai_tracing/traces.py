@@ -48,6 +48,8 @@ class Emission(Struct, frozen=True):
     """One span to send, and what its safe arrival settles: a call held no longer, a trace remembered."""
 
     span: Span
+    counts: str | None = None
+    """What the span is counted as, when it is no call: `roots`, `children`."""
     released_call_id: str | None = None
     remembered: RememberedTrace | None = None
 
@@ -159,11 +161,13 @@ class Grouping(Struct):
         announced_ms = self._announced.pop(trace_id, None) if remember else None
         if known is None and announced_ms is None and len(calls) == 1:
             [call] = calls
+            remembered = RememberedTrace(trace_id, call.id, now_ms)
             yield Emission(
                 Span(trace_id, call.id, None, call.context, call.observation),
-                call.id if remember else None,
-                self._remember(RememberedTrace(trace_id, call.id, now_ms)) if remember else None,
+                released_call_id=call.id if remember else None,
+                remembered=self._remember(remembered) if remember else None,
             )
+            yield from _children(call, call.context)
             return
         if known is None or known.root is not None:
             root_id = observation_id_from_seed(trace_id)
@@ -172,8 +176,8 @@ class Grouping(Struct):
             remembered = RememberedTrace(trace_id, root_id, now_ms, root)
             yield Emission(
                 Span(trace_id, root_id, None, context, root.observation),
-                None,
-                self._remember(remembered) if remember else None,
+                counts="roots",
+                remembered=self._remember(remembered) if remember else None,
             )
         else:
             root_id = known.root_id
@@ -181,8 +185,10 @@ class Grouping(Struct):
             self._remember(replace(known, last_seen_ms=now_ms))
         for call in calls:
             yield Emission(
-                Span(trace_id, call.id, root_id, context, call.observation), call.id if remember else None
+                Span(trace_id, call.id, root_id, context, call.observation),
+                released_call_id=call.id if remember else None,
             )
+            yield from _children(call, context)
 
     def _remember(self, trace: RememberedTrace) -> RememberedTrace:
         memory = self._remembered
@@ -195,8 +201,19 @@ class Grouping(Struct):
         return trace
 
 
+def _children(call: AICall, context: Context) -> Iterator[Emission]:
+    for child in call.children:
+        yield Emission(Span(context.trace_id, child.id, call.id, context, child.observation), "children")
+
+
 def _weight(call: AICall) -> int:
-    observation = call.observation
+    size = _size(call.observation)
+    for child in call.children:
+        size += _size(child.observation)
+    return size
+
+
+def _size(observation: Observation) -> int:
     return len(observation.input or b"") + len(observation.output or b"") + _CALL_OVERHEAD_BYTES
 
 

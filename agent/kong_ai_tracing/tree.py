@@ -21,7 +21,15 @@ from kong_ai_tracing.excerpts import excerpt, input_excerpt, isolated
 PIPE_WIDTH = 120
 """Columns when the output is no terminal and nothing else says how wide it is."""
 
-_MARKS = {"generation": ("◆", "*", "cyan"), "embedding": ("▣", "#", "blue")}
+_MARKS = {
+    "generation": ("◆", "*", "cyan"),
+    "embedding": ("▣", "#", "blue"),
+    "tool": ("⚙", "+", "green"),
+    "agent": ("◎", "@", "green"),
+    "retriever": ("▤", "=", "blue"),
+    "guardrail": ("◇", "-", "yellow"),
+    "evaluator": ("◈", "%", "magenta"),
+}
 _LEVEL_MARKS = {"ERROR": ("✖", "x", "bold red"), "WARNING": ("▲", "!", "bold yellow")}
 _LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow"}
 

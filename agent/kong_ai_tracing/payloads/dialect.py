@@ -72,7 +72,7 @@ class Dialect(Struct, frozen=True, kw_only=True):
 
     name: str
     operation: str
-    type: Literal["generation", "embedding"] = "generation"
+    type: Literal["generation", "embedding", "retriever", "guardrail"] = "generation"
     provider: str | None = None
     paths: Pattern[str]
     distinctive: bool = False

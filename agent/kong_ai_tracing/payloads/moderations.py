@@ -45,6 +45,7 @@ def _read_response(fields: Fields) -> Answered:
 DIALECT = Dialect(
     name="openai-moderations",
     operation="moderation",
+    type="guardrail",
     paths=re.compile(r"/moderations/?$"),
     is_request=_is_request,
     is_response=_is_response,

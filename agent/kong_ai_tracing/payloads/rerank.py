@@ -82,6 +82,7 @@ def _read_events(stream: EventStream) -> Answered:
 DIALECT = Dialect(
     name="rerank",
     operation="rerank",
+    type="retriever",
     paths=re.compile(r"/rerank/?$"),
     is_request=_is_request,
     is_response=_is_response,
