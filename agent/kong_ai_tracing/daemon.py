@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -18,13 +19,25 @@ from kong_ai_tracing.files import LogFiles
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import RELOAD, STOP, on_signals
-from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
-from kong_ai_tracing.store import Store
+from kong_ai_tracing.statedir import (
+    DamagedStoreError,
+    StateLock,
+    StoreError,
+    as_store_error,
+    prepare_state_dir,
+)
+from kong_ai_tracing.store import Commit, Restored, Store
+from kong_ai_tracing.storerepair import open_store
 
 log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 30.0
 """How long `--once` goes on trying a destination that takes nothing."""
+
+_MOST_REPAIRS = 2
+"""A state that is damaged more often in one run lies on a disk that is broken."""
+REFUSED_SHARE = 8
+"""Refused bodies may take this part of the outbox's limit."""
 
 
 def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry_run: bool = False) -> int:
@@ -59,6 +72,7 @@ class Daemon:
         self._asked = asyncio.Event()
         """A signal came, or a project ended."""
         self._reload_wanted = False
+        self._mended: Counter[str] = Counter()
 
     async def run(self, *, once: bool) -> int:
         """Until a signal comes; with `once` until every project has what there is. Gives the exit code."""
@@ -79,11 +93,22 @@ class Daemon:
             for name, running in list(self._running.items()):
                 if running.task.done():
                     del self._running[name]
-                    code = max(code, running.task.result())
+                    if self._may_be_mended(running):
+                        self._follow([running.project], once=once, unwritten=running.service.unwritten)
+                    else:
+                        code = max(code, running.task.result())
             if self._reload_wanted:
                 self._reload_wanted = False
                 await self._reload(once=once)
         return code
+
+    def _may_be_mended(self, running: _Running) -> bool:
+        """Was it ended by a damaged state? Once or twice that is set aside, and a new one goes on."""
+        name = running.project.name
+        if not isinstance(running.task.exception(), DamagedStoreError):
+            return False
+        self._mended[name] += 1
+        return self._mended[name] <= _MOST_REPAIRS
 
     # -- signals
 
@@ -98,10 +123,10 @@ class Daemon:
 
     # -- projects
 
-    def _follow(self, projects: list[Project], *, once: bool) -> None:
+    def _follow(self, projects: list[Project], *, once: bool, unwritten: Commit | None = None) -> None:
         several = len(projects) > 1
         for project in projects:
-            service, files = _service_of(project, self._config)
+            service, files = _service_of(project, self._config, unwritten)
             with logs.about(project.name if several else None):
                 task = asyncio.create_task(_serve(service, files, once=once))
             task.add_done_callback(lambda _: self._asked.set())
@@ -146,25 +171,36 @@ class Daemon:
         )
 
 
-def _service_of(project: Project, whole: Config) -> tuple[Service, LogFiles]:
-    """Everything that follows one project, from its state to its destination."""
-    prepare_state_dir(project.config.state_dir)
-    store = Store(project.config.state_dir)
+def _service_of(project: Project, whole: Config, unwritten: Commit | None = None) -> tuple[Service, LogFiles]:
+    """Everything that follows one project, from its state to its destination.
+
+    `unwritten` is what an earlier one settled and could not write, because its state was damaged.
+    """
+    state_dir = project.config.state_dir
+    prepare_state_dir(state_dir)
+    refused_max_bytes = project.config.delivery.outbox_max_bytes // REFUSED_SHARE
+    store, restored = open_store(state_dir, refused_max_bytes=refused_max_bytes)
     try:
-        return _service(project, whole, store, assembly.destination_of(project.config))
+        if unwritten is not None:
+            # Without the records: the first look for files must still know that some may be missing.
+            unwritten.progress.records.clear()
+            with as_store_error(store.path):
+                store.commit(unwritten)
+            restored = store.restore()
+        return _service(project, whole, store, restored, assembly.destination_of(project.config))
     except BaseException:
         store.close()
         raise
 
 
 def _service(
-    project: Project, whole: Config, store: Store, destination: Destination
+    project: Project, whole: Config, store: Store, restored: Restored, destination: Destination
 ) -> tuple[Service, LogFiles]:
     config = project.config
-    restored = store.restore()
     files = LogFiles(
         config.log_paths,
         restored.files,
+        records_lost=restored.positions_lost,
         start_at=config.tailing.start_at,
         max_line_bytes=config.tailing.max_line_bytes,
         exclude=[whole.state_dir],
@@ -185,7 +221,7 @@ def _dry_run(project: Project, whole: Config) -> int:
         nowhere = assembly.Nowhere(assembly.destination_of(project.config))
 
         async def read_all() -> int:
-            service, _ = _service(project, whole, store, nowhere)
+            service, _ = _service(project, whole, store, store.restore(), nowhere)
             with on_signals(STOP, service.stop):
                 return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
 

@@ -21,8 +21,8 @@ from kong_ai_tracing.outgoing import Outgoing
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.sending import Destination, Receipt, Sender
 from kong_ai_tracing.settlement import DeliveryLimits, Settlement
-from kong_ai_tracing.statedir import StoreError
-from kong_ai_tracing.store import Restored, Store
+from kong_ai_tracing.statedir import DamagedStoreError, StoreError
+from kong_ai_tracing.store import Commit, Restored, Store
 
 __all__ = ["Delivery", "DeliveryLimits", "Destination"]
 
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _NO_ROOM_RETRY_SECONDS = 1.0
 _HEALTH_INTERVAL_MS = 5_000
+_MARKED_INTERVAL_SECONDS = 2.0
 
 
 class Delivery:
@@ -64,7 +65,9 @@ class Delivery:
             whole_after_seconds=limits.spill_after_seconds,
             clock=clock,
         )
-        first_number = restored.outbox[-1] + 1 if restored.outbox else 1
+        self._paused: str | None = None
+        """What the log last said of why reading waits."""
+        first_number = max([0, *restored.outbox]) + 1
         self._settlement = Settlement(self._outgoing, self._ledger, limits, first_number)
         self._closing = False
 
@@ -103,6 +106,7 @@ class Delivery:
         """Take over a batch; waits while too much is on the way already."""
         async with self._moved:
             await self._moved.wait_for(lambda: self.pause_reason is None)
+            self._tell_resumed()
             if batch.body is None:
                 self._settlement.nothing_to_send(batch)
             else:
@@ -128,11 +132,17 @@ class Delivery:
                     tasks.create_task(self._work())
                 tasks.create_task(self._spill_on_time())
                 tasks.create_task(self._ledger.run())
+                tasks.create_task(self._take_up_marked())
         except* StoreError as group:
             damage = group
         else:
             return
-        raise StoreError(str(_first_of(damage))) from damage
+        raise _first_of(damage)
+
+    @property
+    def unwritten(self) -> Commit:
+        """After a run that a damaged store ended: what was settled and is not on disk."""
+        return self._ledger.unwritten
 
     async def written(self) -> None:
         """Wait until everything that is settled is on disk."""
@@ -181,13 +191,33 @@ class Delivery:
 
     async def _take(self) -> tuple[int, Body]:
         """The next batch to send."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._next_number is not None)
-            number = self._next_number
-            assert number is not None, "nothing happened since it was there"
-            self._outgoing.take(number)
-            live = self._outgoing.live.get(number)
-        return number, live.body if live is not None else await self._ledger.body(number)
+        while True:
+            async with self._moved:
+                await self._moved.wait_for(lambda: self._next_number is not None)
+                number = self._next_number
+                assert number is not None, "nothing happened since it was there"
+                self._outgoing.take(number)
+                live = self._outgoing.live.get(number)
+            body = live.body if live is not None else await self._ledger.body(number)
+            if body is not None:
+                return number, body
+            await self._let_go(number, Progress())
+
+    async def _take_up_marked(self) -> None:
+        """Refused bodies that an operator wants to be sent again join the outbox."""
+        while True:
+            await asyncio.sleep(_MARKED_INTERVAL_SECONDS)
+            try:
+                numbers = await self._ledger.take_marked()
+            except DamagedStoreError:
+                raise
+            except StoreError:
+                continue  # the ledger tells of it
+            if numbers:
+                log.info("refused.retrying batches=%d", len(numbers))
+                async with self._moved:
+                    self._outgoing.rejoin(numbers)
+                    self._moved.notify_all()
 
     @property
     def _next_number(self) -> int | None:
@@ -273,6 +303,9 @@ class Delivery:
                 return False
             self._outgoing.take(number)
         body = await self._ledger.body(number)
+        if body is None:
+            await self._let_go(number, Progress())
+            return True
         reason = "the outbox is full, and delivery.on_full is drop_oldest"
         log.warning("delivery.dropping destination=%s reason=%r", self._name, reason)
         full = self._ledger.outbox_bytes
@@ -282,7 +315,21 @@ class Delivery:
             await self._moved.wait_for(lambda: self._ledger.outbox_bytes < full)
         return True
 
-    # -- health, for `status`
+    # -- health, for `status` and the log
+
+    def tell_pause(self) -> None:
+        """Say once why reading waits; for the reader to call when `submit` has waited for a while."""
+        reason = self.pause_reason
+        if reason is not None and reason != self._paused:
+            log.warning("reading.paused reason=%r", reason)
+            self._paused = reason
+            self._note_health(force=True)
+
+    def _tell_resumed(self) -> None:
+        if self._paused is not None:
+            log.info("reading.resumed")
+            self._paused = None
+            self._note_health(force=True)
 
     def _note_health(self, *, force: bool = False) -> None:
         now_ms = time.time_ns() // 1_000_000

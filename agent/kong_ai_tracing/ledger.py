@@ -14,8 +14,9 @@ from msgspec import Struct
 
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.progress import Progress
-from kong_ai_tracing.statedir import StoreError, as_store_error
+from kong_ai_tracing.statedir import DamagedStoreError, StoreError, as_store_error
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.threads import to_its_end
 
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _RETRY_SECONDS = 2.0
+_SLOW_SECONDS = 2.0
+"""A commit that takes longer is told: a slow disk, or another program in the database."""
 _LONG_AGO = float("-inf")
 
 
@@ -67,6 +70,12 @@ class Ledger:
         )
         self.outbox_bytes = store.outbox_bytes()
         """What the outbox takes on disk, with the bodies of the next commit."""
+        self.media_bytes = store.media_bytes()
+        """What the media take, with those for which room was taken."""
+        self.unwritten_media_bytes = 0
+        self.media_waiting = store.media_waiting()
+        """How many media of the lines that are settled were not uploaded."""
+        self.commits = 0
         self.failing_since: float | None = None
         """Since when the disk does not take what is settled."""
 
@@ -80,6 +89,7 @@ class Ledger:
         for call_id, call in progress.held.items():
             self._held[call_id] = _Waiting(call, now, whole=False)
         self._next.progress.merge(progress)
+        self.media_waiting += len(progress.media)
         self._due.set()
 
     def spill(self, number: int, body: Body) -> None:
@@ -99,6 +109,12 @@ class Ledger:
         """A spilled body may go."""
         self._next.delivered.append(number)
         self._due.set()
+
+    def uploaded(self, number: int, outcome: Progress) -> None:
+        """A medium may go."""
+        self._next.uploaded.append(number)
+        self.media_waiting -= 1
+        self.settle(outcome)
 
     def note_health(self, destination: str, value: dict[str, Any]) -> None:
         self._next.health[destination] = value
@@ -126,13 +142,45 @@ class Ledger:
             self._writing is None or number not in self._writing.new_roots
         )
 
-    async def body(self, number: int) -> Body:
+    @property
+    def unwritten(self) -> Commit:
+        """What is settled and not on disk, after `write` found the store damaged."""
+        return self._next
+
+    async def body(self, number: int) -> Body | None:
+        """A spilled body; None when it rotted on the disk, and was set aside."""
         return await self._on_store(lambda: self._store.body(number))
+
+    async def take_marked(self) -> list[int]:
+        """Bodies that an operator wants to be sent again, by the numbers that they have in the outbox now."""
+        numbers = await self._on_store(self._store.take_marked)
+        if numbers:
+            await self._count_outbox()
+        return numbers
 
     def has_room(self, size: int, *, max_bytes: int, free_space_floor_bytes: int) -> bool:
         """Whether the outbox may take another `size` bytes."""
         free_bytes = self._store.free_bytes() - size
-        return self.outbox_bytes + size <= max_bytes and free_bytes >= free_space_floor_bytes
+        taken = self.outbox_bytes + self.media_bytes + size
+        return taken <= max_bytes and free_bytes >= free_space_floor_bytes
+
+    def take_room_for_medium(self, size: int, *, max_bytes: int, free_space_floor_bytes: int) -> bool:
+        """Whether a medium of this size may rest in the store, as it will from then on.
+
+        Media may take half of the room at most, so that they never stand in the way of spans.
+        """
+        has_room = self.media_bytes + size <= max_bytes // 2 and self.has_room(
+            size, max_bytes=max_bytes, free_space_floor_bytes=free_space_floor_bytes
+        )
+        if has_room:
+            self.media_bytes += size
+            self.unwritten_media_bytes += size
+        return has_room
+
+    async def oldest_medium(self, besides: Collection[int]) -> tuple[int, Attachment] | None:
+        """The medium on disk that has waited longest and has not been uploaded, with its number."""
+        gone = {*besides, *self._next.uploaded, *(self._writing.uploaded if self._writing else ())}
+        return await self._on_store(lambda: self._store.oldest_medium(gone))
 
     def hurry(self) -> None:
         """Do not wait for the interval to be over."""
@@ -160,29 +208,48 @@ class Ledger:
         self._due.clear()
         commit = self._writing
         self._write_whole(commit)
+        began = self._clock()
         try:
             await self._on_store(lambda: self._store.commit(commit))
         except StoreError as error:
-            cause = error.__cause__
-            if not isinstance(cause, sqlite3.OperationalError):
-                raise
-            if self.failing_since is None:
-                self.failing_since = self._clock()
-                log.error("store.failing path=%s reason=%r reading=paused", self._store.path, str(cause))
             commit.merge(self._next)
-            self._next = commit
-            self._due.set()
+            self._next, self._writing = commit, None
+            if isinstance(error, DamagedStoreError) or not isinstance(
+                error.__cause__, sqlite3.OperationalError
+            ):
+                raise
+            self._note_failure(str(error.__cause__), commit)
         else:
-            if self.failing_since is not None:
-                log.info("store.resumed path=%s", self._store.path)
+            self._note_success(self._clock() - began)
+            self.unwritten_media_bytes -= commit.progress.media_bytes
             if commit.delivered:
-                unwritten = sum(len(body.data) for body in self._next.spilled.values())
-                self.outbox_bytes = unwritten + await self._on_store(self._store.outbox_bytes)
-            self.failing_since = None
-        self._writing = None
+                await self._count_outbox()
+            if commit.uploaded or commit.progress.media:
+                self.media_bytes = self.unwritten_media_bytes + await self._on_store(self._store.media_bytes)
+            self._writing = None
+            self.commits += 1
         async with self._moved:
             self._moved.notify_all()
         return self.failing_since is None
+
+    def _note_failure(self, reason: str, kept: Commit) -> None:
+        if self.failing_since is None:
+            self.failing_since = self._clock()
+            log.error("store.failing path=%s reason=%r reading=paused", self._store.path, reason)
+        self._store.trouble.tell(reason, kept.health)
+        self._due.set()
+
+    def _note_success(self, seconds: float) -> None:
+        if self.failing_since is not None:
+            log.info("store.resumed path=%s", self._store.path)
+            self.failing_since = None
+        elif seconds > _SLOW_SECONDS:
+            log.warning("store.slow path=%s seconds=%.0f", self._store.path, seconds)
+        self._store.trouble.over()
+
+    async def _count_outbox(self) -> None:
+        unwritten = sum(len(body.data) for body in self._next.spilled.values())
+        self.outbox_bytes = unwritten + await self._on_store(self._store.outbox_bytes)
 
     def _write_whole(self, commit: Commit) -> None:
         """Add the waiting calls that must be written whole from now on."""

@@ -69,6 +69,12 @@ class Outgoing:
         self._follows.pop(number, None)
         self._tried.discard(number)
 
+    def rejoin(self, numbers: Iterable[int]) -> None:
+        """Batches that were refused are in the outbox again, before all others."""
+        for number in sorted(numbers, reverse=True):
+            self._spilled[number] = False
+            self._spilled.move_to_end(number, last=False)
+
     def next(self, is_ready: Callable[[int], bool]) -> int | None:
         """The batch to send now."""
         live = ((number, live.sending) for number, live in self.live.items())

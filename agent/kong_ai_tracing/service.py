@@ -14,7 +14,7 @@ from kong_ai_tracing.delivery import Delivery, Destination
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
 from kong_ai_tracing.pipeline import Pipeline, Source
-from kong_ai_tracing.store import Restored, Store
+from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.watcher import Waker
 
 log = logging.getLogger(__name__)
@@ -68,6 +68,11 @@ class Service:
     def stop(self) -> None:
         """End the run in good order, soon."""
         self.pipeline.stop()
+
+    @property
+    def unwritten(self) -> Commit:
+        """After a run that a damaged store ended: what was settled and is not on disk."""
+        return self.delivery.unwritten
 
     def close(self) -> None:
         """Close the store, after a run."""
@@ -138,6 +143,8 @@ class Service:
             sending.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await sending
-            await self.delivery.finish()
-            await self._source.close()
-            await self._destination.close()
+            try:
+                await self.delivery.finish()
+            finally:
+                await self._source.close()
+                await self._destination.close()

@@ -3,19 +3,45 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
+import orjson
+from msgspec import MsgspecError
+
 from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.mounts import network_filesystem_of
 
 LOCK_NAME = "lock"
 
 
+_PASSING = frozenset(
+    {
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_CANTOPEN,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_INTERRUPT,
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_LOCKED,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_PERM,
+        sqlite3.SQLITE_PROTOCOL,
+        sqlite3.SQLITE_READONLY,
+    }
+)
+"""What the surroundings do to a database that is whole; anything else is damage."""
+
+
 class StoreError(OperatorError):
     """The state directory cannot be used; the text says why and what to do."""
+
+
+class DamagedStoreError(StoreError):
+    """What is in the state database cannot be what was written to it."""
 
 
 @contextlib.contextmanager
@@ -23,21 +49,30 @@ def as_store_error(path: Path) -> Iterator[None]:
     """What the disk or SQLite says, as a StoreError that says what to do."""
     try:
         yield
-    except sqlite3.OperationalError as error:
-        raise StoreError(
-            f"{path} cannot be used: {error}; see that the disk has room and can be written, and that no "
-            "other program keeps the file locked, then start again"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise StoreError(
-            f"{path} is damaged: {error}; move it and its -wal and -shm files away and start again. "
-            "Log files are then read as at a first start (tailing.start_at): what is sent again has the same "
-            "ids; what waited in its outbox is lost, unless its lines are still in the log files"
+    except (sqlite3.Error, MsgspecError, UnicodeDecodeError, orjson.JSONDecodeError) as error:
+        if not is_damage(error):
+            raise StoreError(
+                f"{path} cannot be used: {error}; see that the disk has room and can be written, and that no "
+                "other program keeps the file locked, then start again"
+            ) from error
+        raise DamagedStoreError(
+            f"{path} is damaged: {error}; when the daemon (or the backfill) starts, it moves it into a "
+            "folder beside it and takes over what can still be read"
         ) from error
     except OSError as error:
         raise StoreError(
             f"{path} cannot be used: {error.strerror}; see that the disk has room and can be written"
         ) from error
+
+
+def is_damage(error: Exception) -> bool:
+    """Is the content wrong, or only something around it?"""
+    if not isinstance(error, sqlite3.OperationalError):
+        return True
+    code = getattr(error, "sqlite_errorcode", None)
+    if code is None:  # Python's own: of a text that is none
+        return "decode" in str(error)
+    return code & 0xFF not in _PASSING
 
 
 class StateLock:
@@ -68,13 +103,20 @@ class StateLock:
 
 
 def prepare_state_dir(state_dir: Path) -> None:
-    """Create the directory (0700) when it is missing. Raises StoreError when that is impossible."""
+    """Create the directory (0700) when it is missing. Raises StoreError when it cannot hold the state."""
     try:
         state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.statvfs(state_dir).f_flag & os.ST_RDONLY:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
         if not os.access(state_dir, os.R_OK | os.W_OK | os.X_OK):
-            raise PermissionError(13, "no permission to write")
+            raise PermissionError(errno.EACCES, "no permission to write")
     except OSError as error:
         raise StoreError(
             f"state_dir {state_dir} cannot be used: {error.strerror}; "
-            "create it for this user or set state_dir"
+            "create it for this user on a disk that can be written, or set another state_dir"
         ) from error
+    if (kind := network_filesystem_of(state_dir)) is not None:
+        raise StoreError(
+            f"state_dir {state_dir} is on a network filesystem ({kind}): locks and shared memory do not hold "
+            "there, and the state would be damaged. Set state_dir to a directory on a disk of this host"
+        )

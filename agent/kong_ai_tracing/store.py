@@ -6,36 +6,38 @@ groups and bodies are always of the same moment: after a crash or a power loss t
 
 from __future__ import annotations
 
-import os
+import contextlib
+import logging
 import shutil
 import sqlite3
 import time
+from collections import Counter
+from collections.abc import Collection, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 from msgspec import Struct, field, msgpack
 
+from kong_ai_tracing import storemedia, storerefused
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
-from kong_ai_tracing.lines import Origin
-from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.media import Attachment
+from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import as_store_error
-from kong_ai_tracing.storeschema import connect, migrate
+from kong_ai_tracing.storerows import HeldCall, body_digest, body_is_intact, file_row, held_call, held_row
+from kong_ai_tracing.storeschema import connect, create, migrate
 from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, status_of
+from kong_ai_tracing.storetrouble import TroubleNote
 from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.walcheck import WalFrames, wal_was_damaged
+
+log = logging.getLogger(__name__)
 
 MAX_SET_ASIDE_ROWS = 100_000
-
-
-class HeldCall(Struct, frozen=True):
-    """A call that waited for company at the last commit; `call` is None when only its place is known."""
-
-    call_id: str
-    origin: Origin
-    call: AICall | None
+REFUSED_MAX_BYTES = 128 << 20
 
 
 class Restored(Struct, frozen=True):
@@ -50,6 +52,8 @@ class Restored(Struct, frozen=True):
     """Numbers of the undelivered batches, oldest first."""
     follows: dict[int, int]
     """Which of them must arrive after all up to another number."""
+    positions_lost: bool = False
+    """An earlier database was damaged: files that are not among these may have been read in part."""
 
 
 class Commit(Struct):
@@ -64,6 +68,8 @@ class Commit(Struct):
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
     new_roots: dict[int, dict[str, int]] = field(default_factory=dict)
     """By batch number: the roots that it will send for the first time."""
+    uploaded: list[int] = field(default_factory=list)
+    """Media that need not be kept, by their numbers."""
 
     def __bool__(self) -> bool:
         return bool(
@@ -74,6 +80,7 @@ class Commit(Struct):
             or self.held_by_value
             or self.health
             or self.new_roots
+            or self.uploaded
         )
 
     def merge(self, later: Commit) -> None:
@@ -86,23 +93,38 @@ class Commit(Struct):
         self.held_by_value.update(later.held_by_value)
         self.health.update(later.health)
         self.new_roots.update(later.new_roots)
+        self.uploaded.extend(later.uploaded)
 
 
 class Store:
     """The state database. Not safe for several threads at once; call it from one at a time."""
 
-    def __init__(self, state_dir: Path) -> None:
+    def __init__(self, state_dir: Path, *, refused_max_bytes: int = REFUSED_MAX_BYTES) -> None:
+        """Raises StoreError when the database cannot be used, DamagedStoreError when it is not whole."""
         self.path = state_dir / FILE_NAME
+        self._refused_max_bytes = refused_max_bytes
         with as_store_error(self.path):
-            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            if not self.path.exists():
+                create(self.path)
+            elif not self.path.stat().st_size:
+                raise sqlite3.DatabaseError("the file is empty")
             self._db = connect(self.path)
-            migrate(self._db, self.path)
+            try:
+                migrate(self._db, self.path)
+            except BaseException:
+                self._db.close()
+                raise
+        self._positions_lost = False
+        self.trouble = TroubleNote(state_dir)
 
     @classmethod
     def copy_in_memory(cls, state_dir: Path) -> Store:
         """A throw-away copy, for a run that must not move anything."""
         store = cls.__new__(cls)
         store.path = Path(":memory:")
+        store._refused_max_bytes = REFUSED_MAX_BYTES
+        store._positions_lost = False
+        store.trouble = TroubleNote(None)
         store._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         original = state_dir / FILE_NAME
         if original.exists():
@@ -116,6 +138,7 @@ class Store:
 
     def close(self) -> None:
         self._db.close()
+        self.trouble.close()
 
     def restore(self) -> Restored:
         """What an earlier run left behind. Raises StoreError when the database is damaged."""
@@ -123,37 +146,75 @@ class Store:
             return self._restore()
 
     def _restore(self) -> Restored:
+        db = self._db
+        self._positions_lost = db.execute("SELECT count(*) FROM positions_lost").fetchone() != (0,)
         return Restored(
-            files=read_files(self._db),
+            files=read_files(db),
             held=[
-                HeldCall(
-                    call_id,
-                    Origin(file, file_id, offset, length),
-                    None if blob is None else msgpack.decode(blob, type=AICall),
-                )
-                for call_id, file_id, file, offset, length, blob in self._db.execute(
+                held_call(row)
+                for row in db.execute(
                     "SELECT call_id, file_id, file, offset, length, call FROM held ORDER BY file_id, offset"
                 )
             ],
             remembered=[
                 msgpack.decode(blob, type=RememberedTrace)
-                for (blob,) in self._db.execute("SELECT trace FROM remembered ORDER BY last_seen_ms")
+                for (blob,) in db.execute("SELECT trace FROM remembered ORDER BY last_seen_ms")
             ],
-            roots=dict(self._db.execute("SELECT trace_id, started_ms FROM roots")),
-            outbox=[number for (number,) in self._db.execute("SELECT number FROM outbox ORDER BY number")],
-            follows=dict(self._db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
+            roots=dict(db.execute("SELECT trace_id, started_ms FROM roots")),
+            outbox=[number for (number,) in db.execute("SELECT number FROM outbox ORDER BY number")],
+            follows=dict(db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
+            positions_lost=self._positions_lost,
         )
 
-    def body(self, number: int) -> Body:
-        """One batch of the outbox."""
-        spans, packed, follows = self._db.execute(
-            "SELECT spans, body, follows FROM outbox WHERE number = ?", (number,)
+    def find_damage(self, frames: WalFrames | None = None) -> None:
+        """Look at every page, and compare the write-ahead log with what it claimed to hold before.
+
+        Raises DamagedStoreError when the database is not whole.
+        """
+        with as_store_error(self.path):
+            if wal_was_damaged(self._db, frames):
+                raise sqlite3.DatabaseError("the newest steps in the write-ahead log cannot be read")
+            [(answer,), *_] = self._db.execute("PRAGMA quick_check(1)").fetchall()
+            if answer != "ok":
+                raise sqlite3.DatabaseError(answer)
+
+    def body(self, number: int) -> Body | None:
+        """One batch of the outbox; None when it rotted on the disk: then it was set aside."""
+        spans, packed, follows, digest = self._db.execute(
+            "SELECT spans, body, follows, digest FROM outbox WHERE number = ?", (number,)
         ).fetchone()
+        if not body_is_intact(digest, packed, number, spans, follows):
+            self._set_rotten_aside(number, spans, packed)
+            return None
         return Body(spans, packed, packed=True, follows=follows)
+
+    def _set_rotten_aside(self, number: int, spans: int, packed: bytes) -> None:
+        log.error("outbox.rotten batch=%d spans=%d reason=%r", number, spans, storerefused.ROTTEN)
+        refusal = Refusal(spans, storerefused.ROTTEN, packed)
+        counts = Counter(spans_rotten=spans)
+        self.commit(Commit(Progress(refused=[refusal], counts=counts), delivered=[number]))
+
+    def take_marked(self) -> list[int]:
+        """Move refused bodies that an operator wants to be sent again to the outbox; gives their numbers."""
+        if self._db.execute("SELECT count(*) FROM refused WHERE retry = 1").fetchone() == (0,):
+            return []
+        with self._transaction("FULL"):
+            return storerefused.take_marked(self._db, _now_ms())
 
     def outbox_bytes(self) -> int:
         (size,) = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM outbox").fetchone()
         return int(size)
+
+    def media_bytes(self) -> int:
+        """What the media take that are to be uploaded."""
+        return storemedia.size(self._db)
+
+    def media_waiting(self) -> int:
+        return storemedia.waiting(self._db)
+
+    def oldest_medium(self, besides: Collection[int]) -> tuple[int, Attachment] | None:
+        """The medium that has waited longest, with its number."""
+        return storemedia.oldest(self._db, besides)
 
     def free_bytes(self) -> int:
         """Room on the disk that holds the state."""
@@ -170,40 +231,38 @@ class Store:
 
     def commit(self, commit: Commit) -> None:
         """Write one step, whole or not at all. Raises sqlite3.OperationalError, then nothing has changed."""
-        now_ms = time.time_ns() // 1_000_000
-        db = self._db
+        now_ms = _now_ms()
         # What was spilled may be all there is, its log gone: it must survive a power loss, too. A position
         # that is lost only means a repeat.
-        needs_sync = commit.spilled or commit.held_by_value
-        db.execute(f"PRAGMA synchronous = {'FULL' if needs_sync else 'NORMAL'}")
-        db.execute("BEGIN IMMEDIATE")
-        try:
+        is_only_copy = commit.spilled or commit.held_by_value or commit.progress.media
+        with self._transaction("FULL" if is_only_copy else "NORMAL"):
             self._write_files(commit.progress)
             self._write_held(commit)
             self._write_roots(commit)
             self._write_remembered(commit.progress)
-            db.executemany(
-                "INSERT INTO outbox VALUES (?, ?, ?, ?, ?, ?)",
-                [
-                    (number, now_ms, body.spans, len(body.data), body.follows, body.data)
-                    for number, body in commit.spilled.items()
-                ],
-            )
-            db.executemany("DELETE FROM outbox WHERE number = ?", [(n,) for n in commit.delivered])
-            db.executemany(
-                "INSERT INTO refused (refused_ms, spans, reason, body) VALUES (?, ?, ?, ?)",
-                [(now_ms, r.spans, r.reason, r.packed) for r in commit.progress.refused],
-            )
+            self._write_outbox(commit, now_ms)
+            storemedia.insert(self._db, commit.progress.media, now_ms)
+            storemedia.remove(self._db, commit.uploaded)
+            self._write_refused(commit.progress, now_ms)
             self._write_set_aside(commit.progress, now_ms)
-            db.executemany(
+            self._db.executemany(
                 "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
                 list(commit.progress.counts.items()),
             )
-            db.executemany(
+            self._db.executemany(
                 "INSERT OR REPLACE INTO health VALUES (?, ?)",
                 [(name, orjson.dumps(value).decode()) for name, value in commit.health.items()],
             )
-            db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
+            self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
+
+    @contextlib.contextmanager
+    def _transaction(self, synchronous: Literal["FULL", "NORMAL"]) -> Iterator[None]:
+        """One step, whole or not at all."""
+        db = self._db
+        db.execute(f"PRAGMA synchronous = {synchronous}")
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
             db.execute("COMMIT")
         except BaseException:
             if db.in_transaction:
@@ -216,8 +275,12 @@ class Store:
                path = excluded.path, device = excluded.device, inode = excluded.inode,
                generation = excluded.generation, head_length = excluded.head_length,
                head_digest = excluded.head_digest""",
-            [_file_row(record) for record in progress.records.values()],
+            [file_row(record) for record in progress.records.values()],
         )
+        if progress.records and self._positions_lost:
+            # The files that there are have been found: what turns up from now on is new.
+            self._db.execute("DELETE FROM positions_lost")
+            self._positions_lost = False
         self._db.executemany(
             "UPDATE files SET offset = ?, marker_length = ?, marker_digest = ? WHERE file_id = ?",
             [(p.offset, p.marker.length, p.marker.digest, p.file_id) for p in progress.positions.values()],
@@ -229,8 +292,8 @@ class Store:
         self._db.executemany("DELETE FROM held WHERE call_id = ?", [(c,) for c in progress.released])
         self._db.executemany(
             "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
-            [_held_row(call, whole=False) for call in progress.held.values()]
-            + [_held_row(call, whole=True) for call in commit.held_by_value.values()],
+            [held_row(call, whole=False) for call in progress.held.values()]
+            + [held_row(call, whole=True) for call in commit.held_by_value.values()],
         )
 
     def _write_roots(self, commit: Commit) -> None:
@@ -252,6 +315,38 @@ class Store:
             "DELETE FROM remembered WHERE trace_id = ?", [(trace_id,) for trace_id in progress.forgotten]
         )
 
+    def _write_outbox(self, commit: Commit, now_ms: int) -> None:
+        self._db.executemany(
+            "INSERT OR REPLACE INTO outbox (number, created_ms, spans, bytes, follows, body, digest)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    number,
+                    now_ms,
+                    body.spans,
+                    len(body.data),
+                    body.follows,
+                    body.data,
+                    body_digest(body.data, number, body.spans, body.follows),
+                )
+                for number, body in commit.spilled.items()
+            ],
+        )
+        self._db.executemany("DELETE FROM outbox WHERE number = ?", [(n,) for n in commit.delivered])
+
+    def _write_refused(self, progress: Progress, now_ms: int) -> None:
+        if not progress.refused:
+            return
+        storerefused.insert(self._db, progress.refused, now_ms)
+        limit = self._refused_max_bytes
+        if dropped := storerefused.keep_within(self._db, limit):
+            log.error("refused.dropped spans=%d reason='more than %d bytes'", dropped, limit)
+            self._db.execute(
+                "INSERT INTO counters VALUES ('spans_refused_dropped', ?)"
+                " ON CONFLICT DO UPDATE SET value = value + excluded.value",
+                (dropped,),
+            )
+
     def _write_set_aside(self, progress: Progress, now_ms: int) -> None:
         if not progress.set_aside:
             return
@@ -267,34 +362,5 @@ class Store:
         )
 
 
-def _file_row(record: FileRecord) -> tuple[Any, ...]:
-    return (
-        record.file_id,
-        record.path,
-        _signed(record.device),
-        _signed(record.inode),
-        record.generation,
-        record.head_length,
-        record.head_digest,
-        record.offset,
-        record.marker.length,
-        record.marker.digest,
-    )
-
-
-def _signed(number: int) -> int:
-    """SQLite's integers are signed; some filesystems use all 64 bits of an inode number."""
-    return number - (1 << 64) if number >= 1 << 63 else number
-
-
-def _held_row(call: AICall, *, whole: bool) -> tuple[Any, ...]:
-    origin = call.observation.origin
-    assert origin is not None, "every call that was read from a line knows its place"
-    return (
-        call.id,
-        origin.file_id,
-        origin.file,
-        origin.offset,
-        origin.length,
-        msgpack.encode(call) if whole else None,
-    )
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

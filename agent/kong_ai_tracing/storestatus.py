@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import orjson
 from msgspec import Struct
 
 from kong_ai_tracing.identity import FileRecord
-from kong_ai_tracing.lines import Marker
-from kong_ai_tracing.statedir import StoreError
+from kong_ai_tracing.statedir import as_store_error
+from kong_ai_tracing.storerows import FILE_COLUMNS, file_record
+from kong_ai_tracing.storeschema import side_files, version_of
 
 FILE_NAME = "state.sqlite3"
 
@@ -37,16 +39,28 @@ def read_status(state_dir: Path) -> StoreStatus | None:
     Raises StoreError when the database cannot be read.
     """
     path = state_dir / FILE_NAME
-    try:
+    with as_store_error(path):
         if not path.exists():
             return None
-        db = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
-        try:
+        with closing(_connect(path)) as db:
+            version_of(db, path)
             return status_of(db)
-        finally:
-            db.close()
-    except (sqlite3.Error, OSError) as error:
-        raise StoreError(f"{path} cannot be read: {error}; run as the daemon's user or as root") from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Read-only; a file that is at rest is read as it is where SQLite cannot make its side files."""
+    db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
+    try:
+        db.execute("SELECT count(*) FROM sqlite_master")
+    except sqlite3.OperationalError:
+        db.close()
+        if side_files(path)[0].exists():
+            raise
+        return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None)
+    except BaseException:
+        db.close()
+        raise
+    return db
 
 
 def status_of(db: sqlite3.Connection) -> StoreStatus:
@@ -71,32 +85,5 @@ def status_of(db: sqlite3.Connection) -> StoreStatus:
 
 
 def read_files(db: sqlite3.Connection) -> list[FileRecord]:
-    return [
-        FileRecord(
-            file_id,
-            path,
-            _unsigned(device),
-            _unsigned(inode),
-            generation,
-            head_length,
-            head_digest,
-            offset,
-            Marker(marker_length, marker_digest),
-        )
-        for (
-            file_id,
-            path,
-            device,
-            inode,
-            generation,
-            head_length,
-            head_digest,
-            offset,
-            marker_length,
-            marker_digest,
-        ) in db.execute("SELECT * FROM files ORDER BY file_id")
-    ]
-
-
-def _unsigned(number: int) -> int:
-    return number + (1 << 64) if number < 0 else number
+    rows = db.execute(f"SELECT {FILE_COLUMNS} FROM files ORDER BY file_id")  # noqa: S608 - names of ours
+    return [file_record(row) for row in rows]
