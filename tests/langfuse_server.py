@@ -12,6 +12,7 @@ import gzip
 import json
 import signal
 import socket
+import ssl
 import sys
 import threading
 import time
@@ -57,6 +58,11 @@ class FakeLangfuse:
     """False: a server older than 3.22."""
     takes_batches: bool = False
     """True: version 3, or version 4 in its `dual` mode."""
+    tls: ssl.SSLContext | None = None
+    max_body_bytes: int | None = None
+    """What a proxy in front lets through; a larger body is answered with 413."""
+    event_status: Callable[[dict[str, Any]], int | None] = lambda event: 201
+    """What becomes of an event on the batch endpoint; None: it stands in neither list."""
     record: Path | None = None
     """A file that gets one JSON line per accepted span, for other processes to read."""
     requests: list[Request] = field(default_factory=list)
@@ -65,6 +71,8 @@ class FakeLangfuse:
     """What the batch endpoint accepted."""
     violations: list[str] = field(default_factory=list)
 
+    connections: int = 0
+
     def __post_init__(self) -> None:
         self._script = Script()
         self._changed = threading.Condition()
@@ -72,12 +80,17 @@ class FakeLangfuse:
         self.stopping = threading.Event()
         self._server = _Server((self.host, self.port), _Handler)
         self._server.langfuse = self
+        if self.tls is not None:
+            # The handshake is made by the thread that reads, so that one client cannot keep out the others.
+            self._server.socket = self.tls.wrap_socket(
+                self._server.socket, server_side=True, do_handshake_on_connect=False
+            )
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="fake-langfuse")
 
     @property
     def url(self) -> str:
-        return f"http://{self.host}:{self.port}"
+        return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def script(self, text: str) -> None:
         """Replace the answers to come."""
@@ -160,6 +173,7 @@ class _Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         self._open.add(request)
+        self.langfuse.connections += 1
         super().process_request(request, client_address)
 
     def shutdown_request(self, request: Any) -> None:
@@ -174,7 +188,7 @@ class _Server(ThreadingHTTPServer):
                 self._open.discard(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], ConnectionError):
+        if not isinstance(sys.exc_info()[1], ConnectionError | ssl.SSLError):
             super().handle_error(request, client_address)
 
 
@@ -213,6 +227,10 @@ class _Handler(BaseHTTPRequestHandler):
             self._wrong_path(path)
             langfuse.answered(request, 308 if path.endswith("/") else 404)
             return
+        if langfuse.max_body_bytes is not None and len(body) > langfuse.max_body_bytes:
+            self._answer(413, "Request Entity Too Large")
+            langfuse.answered(request, 413)
+            return
         status, said = self._unauthorized() or (answer.status, {"message": f"scripted {answer.word}"})
         if status != 401 and answer.accepts:
             try:
@@ -234,8 +252,8 @@ class _Handler(BaseHTTPRequestHandler):
             langfuse.stopping.wait(answer.seconds)
         waits = answer.seconds is not None and answer.word != "slow"
         self._answer(status, said, {"Retry-After": f"{answer.seconds:g}"} if waits else {})
+        langfuse.answered(request, status)  # before a client can see the answer and look here
         self.wfile.flush()
-        langfuse.answered(request, status)
 
     def _take_export(self, request: Request, body: bytes) -> tuple[int, Any]:
         version = self.headers.get("x-langfuse-ingestion-version", "4")
@@ -263,8 +281,12 @@ class _Handler(BaseHTTPRequestHandler):
         successes, errors = [], []
         for event in batch["batch"]:
             if langfuse.takes_batches or event["type"] == "score-create":
-                successes.append({"id": event["id"], "status": 201})
-                langfuse.events.append(event)
+                status = langfuse.event_status(event)
+                if status == 201:
+                    successes.append({"id": event["id"], "status": status})
+                    langfuse.events.append(event)
+                elif status is not None:
+                    errors.append({"id": event["id"], "status": status, "message": f"scripted {status}"})
             elif event["type"] != "sdk-log":
                 message = "Traces and observations are only accepted over OpenTelemetry (events_only)"
                 errors.append({"id": event["id"], "status": 400, "message": "Bad Request", "error": message})

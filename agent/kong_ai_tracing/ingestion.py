@@ -26,7 +26,7 @@ MAX_BYTES = 3_500_000
 _HEAD = b'{"batch":['
 _TAIL = b'],"metadata":' + orjson.dumps({"sdk_name": "kong-ai-tracing", "sdk_version": __version__}) + b"}"
 _GENERATIONS = frozenset(("generation", "embedding"))
-"""Old servers know no event of its own for an embedding, and only a generation has a model and usage."""
+"""Old servers know no other types than these and spans, and only a generation has a model and usage."""
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -81,7 +81,7 @@ def outcome_of(response: httpx.Response, events: Events, spans: int) -> Outcome:
 
 
 def _failure(error: Any) -> tuple[int, str]:
-    """The status of an event that did not succeed. Without a result it may be lost, and comes again."""
+    """The status of an event that did not succeed. One without a result may be lost and comes again."""
     if not isinstance(error, dict) or not isinstance(status := error.get("status"), int):
         return 500, "the server gave no result for an event"
     words = " ".join(str(error[name]) for name in ("message", "error") if error.get(name))
@@ -157,11 +157,12 @@ def _observation(span: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     if kind == "event":
         return "event-create", body
     body["endTime"] = _time(span["endTimeUnixNano"])
-    if kind not in _GENERATIONS:
+    model = said.get("langfuse.observation.model.name")
+    if kind not in _GENERATIONS and (model is None or kind == "span"):
         return "span-create", body
     return "generation-create", body | {
         "completionStartTime": said.get("langfuse.observation.completion_start_time"),
-        "model": said.get("langfuse.observation.model.name"),
+        "model": model,
         "modelParameters": _parameters(said.get("langfuse.observation.model.parameters")),
         "usageDetails": _json(said.get("langfuse.observation.usage_details")),
         "costDetails": _json(said.get("langfuse.observation.cost_details")),
