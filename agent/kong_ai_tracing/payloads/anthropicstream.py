@@ -94,7 +94,7 @@ class _Block:
     """One content block. Its texts come in pieces, everything else once or in a list."""
 
     def __init__(self, start: dict[str, Any]) -> None:
-        self._start = start
+        self._start = dict(start)
         self._pieces: dict[str, list[str]] = {}
         self._lists: dict[str, list[Any]] = {}
 
@@ -104,8 +104,10 @@ class _Block:
                 continue
             if name == "citation":
                 self._lists.setdefault("citations", []).append(value)
+            elif name == "signature":
+                self._start["signature"] = value
             elif isinstance(value, str):
-                self._pieces.setdefault(name, []).append(gap + value if name != "signature" else value)
+                self._pieces.setdefault(name, []).append(gap + value)
             elif value is not None:
                 self._lists.setdefault(name, []).append(value)
 

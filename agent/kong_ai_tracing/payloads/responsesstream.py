@@ -46,8 +46,12 @@ def items_so_far(stream: EventStream) -> list[dict[str, Any]]:
         elif isinstance(delta := value.get("delta"), str):
             _add_delta(items.setdefault(index, {}), value, kind, gap + delta)
             gap = ""
+        elif isinstance(begun := value.get("part"), dict) and kind.endswith("_part.added"):
+            _part(items.setdefault(index, {}), *_place_of_part(kind, value, begun))
         elif kind == "response.output_text.annotation.added":
-            part = _part(items.setdefault(index, {}), "content", value.get("content_index"), "output_text")
+            part = _part(
+                items.setdefault(index, {}), "content", value.get("content_index"), {"type": "output_text"}
+            )
             part["annotations"] = [*_list(part.get("annotations")), value.get("annotation")]
     return [item for _, item in sorted(items.items())]
 
@@ -56,7 +60,7 @@ def _add_delta(item: dict[str, Any], event: dict[str, Any], kind: str, delta: st
     if kind in _PARTS:
         item_kind, member, place, part_kind, name = _PARTS[kind]
         item.setdefault("type", item_kind)
-        part = _part(item, member, event.get(place), part_kind)
+        part = _part(item, member, event.get(place), {"type": part_kind})
         part[name] = _text(part.get(name)) + delta
     elif kind in _MEMBERS:
         item_kind, name = _MEMBERS[kind]
@@ -64,15 +68,21 @@ def _add_delta(item: dict[str, Any], event: dict[str, Any], kind: str, delta: st
         item[name] = _text(item.get(name)) + delta
 
 
+def _place_of_part(kind: str, event: dict[str, Any], begun: dict[str, Any]) -> tuple[str, Any, Any]:
+    if kind == "response.reasoning_summary_part.added":
+        return "summary", event.get("summary_index"), begun
+    return "content", event.get("content_index"), begun
+
+
 _MAX_PARTS = 1000
 
 
-def _part(item: dict[str, Any], member: str, place: Any, kind: str) -> dict[str, Any]:
+def _part(item: dict[str, Any], member: str, place: Any, begun: dict[str, Any]) -> dict[str, Any]:
     """The part of an item at its place; the last one where nothing is said of the place."""
     parts = item[member] = _list(item.get(member))
     position = place if isinstance(place, int) and 0 <= place < _MAX_PARTS else max(len(parts) - 1, 0)
     while len(parts) <= position:
-        parts.append({"type": kind})
+        parts.append(dict(begun))
     found = parts[position] = table(parts[position])
     return found
 
