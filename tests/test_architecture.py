@@ -19,11 +19,11 @@ ORDER = """
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
     calls redaction redact privacy protection spans traces tracejson otlp shortening
-    progress batches mounts statedir storeschema storerows storestatus storerefused walcheck
+    progress batches mounts statedir storeschema storerows storestatus storerefused storemedia walcheck
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localschema localrecords localstore langfuse local
-    ledger outgoing settlement delivery pipeline
+    mediaclient ledger uploads outgoing settlement delivery pipeline
     archives
     config projects signals logs assembly
     tree service daemon backfill preview checks check status statustext demolines demostory demo

@@ -248,13 +248,14 @@ def test_no_content_mode_lets_base64_through(content) -> None:
     protection = Protection(
         Privacy(PrivacySettings(content=content)), Redactor(RedactionSettings(kinds=("all",)))
     )
-    [kept], counts = protection.apply([one])
-    left = kept.observation
+    protected = protection.apply([one])
+    left = protected.calls[0].observation
     assert len(left.input or b"") < 300
     assert len(left.output or b"") < 300
     if content == "full":
         assert left.metadata[MEDIA] == {"audio/wav": 2, "image/png": 2}
-        assert counts == {REPLACED: 4}
+        assert protected.counts == {REPLACED: 4}
+        assert protected.media == []
         assert left.input == left.output
         assert WORDS in (left.input or b"").decode()
 

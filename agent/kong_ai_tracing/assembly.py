@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from kong_ai_tracing import localstore
 from kong_ai_tracing.batches import Batcher, Body
@@ -14,10 +14,11 @@ from kong_ai_tracing.httpclient import Connection
 from kong_ai_tracing.langfuse import Langfuse
 from kong_ai_tracing.local import Local
 from kong_ai_tracing.localstore import LocalStore
+from kong_ai_tracing.mediaclient import MediaClient
 from kong_ai_tracing.outcomes import Accepted, Outcome
 from kong_ai_tracing.pipeline import Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
-from kong_ai_tracing.protection import Protection
+from kong_ai_tracing.protection import MediaPolicy, Protection
 from kong_ai_tracing.redact import OwnPattern, RedactionSettings, Redactor
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.store import Restored, Store
@@ -95,7 +96,8 @@ def call_settings_of(config: Config) -> CallSettings:
     )
 
 
-def protection_of(config: Config) -> Protection:
+def protection_of(config: Config, has_room: Callable[[int], bool] = lambda _: True) -> Protection:
+    """`has_room` says which media may be uploaded; `preview` shows what is sent when all may."""
     own = [text.partition("=") for text in config.redaction.patterns]
     redaction = RedactionSettings(
         kinds=config.redaction.kinds,
@@ -109,7 +111,25 @@ def protection_of(config: Config) -> Protection:
         sample_rate=config.privacy.sample_rate,
         keep_errors=config.privacy.keep_errors,
     )
-    return Protection(Privacy(privacy), Redactor(redaction))
+    media = MediaPolicy(upload=uploads_media(config), has_room=has_room)
+    return Protection(Privacy(privacy), Redactor(redaction), media)
+
+
+def uploads_media(config: Config) -> bool:
+    """Whether pictures, sounds and documents go to Langfuse's media store. They are content."""
+    privacy = config.privacy
+    return config.langfuse_enabled and privacy.media == "upload" and privacy.content == "full"
+
+
+def media_client_of(config: Config) -> MediaClient:
+    assert config.langfuse_public_key is not None, "checked when the configuration was loaded"
+    assert config.langfuse_secret_key is not None, "checked when the configuration was loaded"
+    return MediaClient(
+        endpoint=config.endpoint,
+        public_key=config.langfuse_public_key.reveal(),
+        secret_key=config.langfuse_secret_key.reveal(),
+        connection=connection_of(config),
+    )
 
 
 def openness() -> Protection:
@@ -138,6 +158,9 @@ def delivery_of(config: Config, destination: Destination, store: Store, restored
             free_space_floor_bytes=config.delivery.free_space_floor_bytes,
             on_full=config.delivery.on_full,
         ),
+        media_store=None
+        if isinstance(destination, Nowhere) or not uploads_media(config)
+        else media_client_of(config),
         random=random.random,
     )
 

@@ -23,6 +23,7 @@ from kong_ai_tracing.sending import Destination, Receipt, Sender
 from kong_ai_tracing.settlement import DeliveryLimits, Settlement
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError
 from kong_ai_tracing.store import Commit, Restored, Store
+from kong_ai_tracing.uploads import MediaStore, Uploads
 
 __all__ = ["Delivery", "DeliveryLimits", "Destination"]
 
@@ -43,6 +44,7 @@ class Delivery:
         restored: Restored,
         limits: DeliveryLimits,
         *,
+        media_store: MediaStore | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float],
     ) -> None:
@@ -70,6 +72,9 @@ class Delivery:
         first_number = max([0, *restored.outbox]) + 1
         self._settlement = Settlement(self._outgoing, self._ledger, limits, first_number)
         self._closing = False
+        self._uploads: Uploads | None = None
+        if media_store is not None:
+            self._uploads = Uploads(media_store, self._ledger, moved=self._moved, clock=clock, random=random)
 
     @property
     def first_number(self) -> int:
@@ -105,7 +110,7 @@ class Delivery:
     async def submit(self, batch: Batch) -> None:
         """Take over a batch; waits while too much is on the way already."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.pause_reason is None)
+            await self._moved.wait_for(lambda: self.pause_reason is None and self._has_written_media(batch))
             self._tell_resumed()
             if batch.body is None:
                 self._settlement.nothing_to_send(batch)
@@ -114,6 +119,19 @@ class Delivery:
                 if batch.new_roots:
                     self._ledger.announce(batch.number, batch.new_roots)
             self._moved.notify_all()
+
+    def _has_written_media(self, batch: Batch) -> bool:
+        """Whether not too much that is to be uploaded waits in memory, beside what this batch holds."""
+        waiting = self._ledger.unwritten_media_bytes - batch.progress.media_bytes
+        return waiting < self._limits.max_in_flight_bytes
+
+    def take_room_for_medium(self, size: int) -> bool:
+        """Whether a medium may be uploaded. Yes is a promise that it will be submitted."""
+        return self._uploads is not None and self._ledger.take_room_for_medium(
+            size,
+            max_bytes=self._limits.outbox_max_bytes // 2,
+            free_space_floor_bytes=self._limits.free_space_floor_bytes,
+        )
 
     async def secure(self, file_ids: Collection[int]) -> None:
         """Source files are about to vanish: nothing may depend on them any longer."""
@@ -132,6 +150,8 @@ class Delivery:
                     tasks.create_task(self._work())
                 tasks.create_task(self._spill_on_time())
                 tasks.create_task(self._ledger.run())
+                if self._uploads is not None:
+                    tasks.create_task(self._uploads.run())
                 tasks.create_task(self._take_up_marked())
         except* StoreError as group:
             damage = group
@@ -154,6 +174,15 @@ class Delivery:
             await self._moved.wait_for(lambda: self.idle)
         await self.written()
 
+    async def uploaded(self, patience_seconds: float) -> bool:
+        """Wait until all media were uploaded, and whether they were. A media store that takes nothing for
+        `patience_seconds`, or until an operator acts, is not waited for."""
+        if self._uploads is None:
+            return True
+        done = await self._uploads.drained(patience_seconds)
+        await self.written()
+        return done
+
     async def wind_down(self, grace_seconds: float) -> None:
         """Send nothing new; give the requests under way a moment, so that a plain stop repeats nothing."""
         self._closing = True
@@ -171,6 +200,8 @@ class Delivery:
         self._ledger.keep_whole()
         self._note_health(force=True)
         await self._ledger.write()
+        if self._uploads is not None:
+            await self._uploads.close()
 
     # -- sending
 

@@ -161,17 +161,12 @@ class Ledger:
     def has_room(self, size: int, *, max_bytes: int, free_space_floor_bytes: int) -> bool:
         """Whether the outbox may take another `size` bytes."""
         free_bytes = self._store.free_bytes() - size
-        taken = self.outbox_bytes + self.media_bytes + size
-        return taken <= max_bytes and free_bytes >= free_space_floor_bytes
+        return self.outbox_bytes + size <= max_bytes and free_bytes >= free_space_floor_bytes
 
     def take_room_for_medium(self, size: int, *, max_bytes: int, free_space_floor_bytes: int) -> bool:
-        """Whether a medium of this size may rest in the store, as it will from then on.
-
-        Media may take half of the room at most, so that they never stand in the way of spans.
-        """
-        has_room = self.media_bytes + size <= max_bytes // 2 and self.has_room(
-            size, max_bytes=max_bytes, free_space_floor_bytes=free_space_floor_bytes
-        )
+        """Whether a medium of this size may rest in the store, as it will from then on."""
+        free_bytes = self._store.free_bytes() - self.unwritten_media_bytes - size
+        has_room = self.media_bytes + size <= max_bytes and free_bytes >= free_space_floor_bytes
         if has_room:
             self.media_bytes += size
             self.unwritten_media_bytes += size

@@ -16,8 +16,8 @@ import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from kong_ai_tracing.mediaruns import SHORTEST, Run, may_hold, runs_in
 from kong_ai_tracing.jsontext import string_of
+from kong_ai_tracing.mediaruns import SHORTEST, Run, may_hold, runs_in
 from kong_ai_tracing.mediatypes import UNKNOWN, beginning_of, type_of_word
 
 _BACKSLASH = 92
@@ -69,6 +69,16 @@ class Medium(Struct, frozen=True):
         """What a person reads instead of it."""
         digest = self.digest.hex()[:_SHOWN_DIGITS]
         return f"[{self.content_type}, {len(self.data):,} bytes, sha256:{digest}]"
+
+
+class Attachment(Struct, frozen=True):
+    """A medium that is to be uploaded, and the place at which it stood."""
+
+    trace_id: str
+    observation_id: str
+    field: str
+    """`input` or `output`."""
+    medium: Medium
 
 
 Naming = Callable[[Medium], str]

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_MAX_MEDIA_BYTES = 4 << 20
+"""With so many bytes to upload a batch is closed."""
 _FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
 
@@ -173,7 +175,7 @@ class Pipeline:
         self._idle_since = None
         for item in chunk.items:
             self._carry(item)
-            if self._batcher.full:
+            if self._batcher.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 await self._close_batch()
                 if self.stopping:
                     break
@@ -235,9 +237,11 @@ class Pipeline:
         counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
 
     def _group(self, calls: list[AICall]) -> None:
-        calls, kept_back = self._protection.apply(calls)
-        if kept_back:
-            self._progress.counts.update(kept_back)
+        protected = self._protection.apply(calls)
+        calls = protected.calls
+        if protected.counts:
+            self._progress.counts.update(protected.counts)
+            self._progress.add_media(protected.media)
         if not calls:
             return
         self._progress.counts["calls"] += len(calls)
@@ -313,6 +317,7 @@ class Pipeline:
                 await self._until_stopped(self._shortly(submission))
                 if submission.done() or self.stopping:
                     break
+                self._delivery.tell_pause()
                 # While the delivery has no room, rotated files are still found and held open.
                 self._take_scan(await self._source.scan())
         finally:
@@ -348,6 +353,7 @@ class Pipeline:
             if isinstance(entry, LogEntry):
                 for call in calls_of(entry, self._settings):
                     if call.id == call_id:
-                        allowed, _ = self._protection.apply([call])
-                        return allowed[0] if allowed else None
+                        protected = self._protection.apply([call])
+                        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
+                        return protected.calls[0] if protected.calls else None
         return None

@@ -135,8 +135,9 @@ class _Preview(Struct):
             if not calls:
                 continue
             self.calls += len(calls)
-            calls, kept_back = self.protection.apply(calls)
-            self.kept_back.update(kept_back)
+            protected = self.protection.apply(calls)
+            calls = protected.calls
+            self.kept_back.update(protected.counts)
             if not calls:
                 continue
             self.explanations.update({call.id: call.explain for call in calls if call.explain})

@@ -7,12 +7,14 @@ it have ended, it is merged into what the next commit writes. Nothing here is ev
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 from msgspec import Struct, field
 
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import SetAside
+from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.traces import RememberedTrace
 
 
@@ -41,6 +43,9 @@ class Progress(Struct):
     forgotten: list[str] = field(default_factory=list)
     set_aside: list[SetAside] = field(default_factory=list)
     refused: list[Refusal] = field(default_factory=list)
+    media: list[Attachment] = field(default_factory=list)
+    """What is to be uploaded of the lines that were read."""
+    media_bytes: int = 0
     counts: Counter[str] = field(default_factory=Counter)
 
     def __bool__(self) -> bool:
@@ -52,7 +57,12 @@ class Progress(Struct):
             or self.released
             or self.set_aside
             or self.refused
+            or self.media
         )
+
+    def add_media(self, media: Sequence[Attachment]) -> None:
+        self.media.extend(media)
+        self.media_bytes += sum(len(each.medium.data) for each in media)
 
     def release(self, call_id: str) -> None:
         if self.held.pop(call_id, None) is None:
@@ -75,4 +85,5 @@ class Progress(Struct):
         self.remembered.update(later.remembered)
         self.set_aside.extend(later.set_aside)
         self.refused.extend(later.refused)
+        self.add_media(later.media)
         self.counts.update(later.counts)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall
-from kong_ai_tracing.media import Medium, without_media
+from kong_ai_tracing.media import Attachment, Medium, without_media
+from kong_ai_tracing.mediatypes import UPLOADED
 from kong_ai_tracing.privacy import Privacy
 from kong_ai_tracing.redact import Redactor
 
@@ -17,8 +18,26 @@ SAMPLED_OUT = "calls_sampled_out"
 """Counts calls that are not in the sample; `redacted_<kind>` counts what was taken out."""
 REPLACED = "media_replaced"
 """Counts pictures, sounds and documents in base64 for which words stand now."""
+NO_ROOM = "media_without_room"
+"""Counts those of them that were to be uploaded while the outbox had no room."""
 MEDIA = "kong_ai_tracing.media"
 """Metadata: how many media of each type a call held."""
+
+
+class MediaPolicy(Struct, frozen=True):
+    """Which media are uploaded: none, or those that Langfuse can show and for which there is room."""
+
+    upload: bool = False
+    has_room: Callable[[int], bool] = lambda _: True
+    """Asked with the size of each; what it takes must be uploaded."""
+
+
+class Protected(Struct):
+    """Calls as they may leave, and what was kept back or goes another way."""
+
+    calls: list[AICall] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    media: list[Attachment] = field(default_factory=list)
 
 
 class Protection(Struct, frozen=True):
@@ -26,47 +45,55 @@ class Protection(Struct, frozen=True):
 
     privacy: Privacy
     redactor: Redactor
+    media: MediaPolicy = MediaPolicy()
 
-    def apply(self, calls: Sequence[AICall]) -> tuple[list[AICall], Counter[str]]:
+    def apply(self, calls: Sequence[AICall]) -> Protected:
         """The calls as they may leave, and how many things were kept back."""
-        kept: list[AICall] = []
-        counts: Counter[str] = Counter()
+        done = Protected()
         for call in calls:
             allowed = self.privacy.apply(call)
             if allowed is None:
-                counts[SAMPLED_OUT] += 1
+                done.counts[SAMPLED_OUT] += 1
                 continue
-            allowed, media = _with_words_for_media(allowed)
-            if media:
-                counts[REPLACED] += media
+            allowed = self._without_media(allowed, done)
             cleaned, found = self.redactor.redact(allowed)
             if found:
-                counts.update({f"redacted_{kind}": count for kind, count in found.items()})
-            kept.append(cleaned)
-        return kept, counts
+                done.counts.update({f"redacted_{kind}": count for kind, count in found.items()})
+            done.calls.append(cleaned)
+        return done
 
+    def _without_media(self, call: AICall, done: Protected) -> AICall:
+        """The call with words or a reference for each medium.
 
-def _with_words_for_media(call: AICall) -> tuple[AICall, int]:
-    """The call with a placeholder for each medium, and how many there were.
+        Before anything is searched for secrets: in megabytes of base64 there are none to be found, but there
+        is what looks like one.
+        """
+        observation = call.observation
+        types: Counter[str] = Counter()
 
-    Before anything is searched for secrets: in megabytes of base64 there are none to be found, but there is
-    what looks like one.
-    """
-    observation = call.observation
-    types: Counter[str] = Counter()
+        def cleaned(text: bytes | None, name: str) -> bytes | None:
+            return text and without_media(text, lambda medium: named(medium, name))
 
-    def name(medium: Medium) -> str:
-        types[medium.content_type] += 1
-        return medium.placeholder
+        def named(medium: Medium, name: str) -> str:
+            types[medium.content_type] += 1
+            if not self._is_uploaded(medium, done.counts):
+                return medium.placeholder
+            done.media.append(Attachment(call.context.trace_id, call.id, name, medium))
+            return medium.reference
 
-    question = without_media(observation.input, name) if observation.input else observation.input
-    answer = without_media(observation.output, name) if observation.output else observation.output
-    if not types:
-        return call, 0
-    observation = replace(
-        observation,
-        input=question,
-        output=answer,
-        metadata=observation.metadata | {MEDIA: dict(sorted(types.items()))},
-    )
-    return replace(call, observation=observation), types.total()
+        question, answer = cleaned(observation.input, "input"), cleaned(observation.output, "output")
+        if not types:
+            return call
+        done.counts[REPLACED] += types.total()
+        metadata = observation.metadata | {MEDIA: dict(sorted(types.items()))}
+        return replace(
+            call, observation=replace(observation, input=question, output=answer, metadata=metadata)
+        )
+
+    def _is_uploaded(self, medium: Medium, counts: Counter[str]) -> bool:
+        if not self.media.upload or medium.content_type not in UPLOADED:
+            return False
+        if self.media.has_room(len(medium.data)):
+            return True
+        counts[NO_ROOM] += 1
+        return False

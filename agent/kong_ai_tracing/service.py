@@ -52,11 +52,13 @@ class Service:
         self._source = source
         self._destination = destination
         self._waker = Waker()
+        self._uploaded = False
+        """Whether all media were uploaded."""
         self.delivery: Delivery = assembly.delivery_of(config, destination, store, restored)
         self.pipeline = Pipeline(
             source,
             assembly.call_settings_of(config),
-            assembly.protection_of(config),
+            assembly.protection_of(config, self.delivery.take_room_for_medium),
             assembly.grouping_of(config),
             assembly.batcher_of(config, destination, self.delivery),
             self.delivery,
@@ -98,7 +100,7 @@ class Service:
         acts, ends the run: what was read rests in the outbox, and the rest is read by the next run.
         """
         async with self._running() as sending:
-            reading = asyncio.create_task(self._read_and_drain())
+            reading = asyncio.create_task(self._read_and_drain(patience_seconds))
             while not reading.done() and not sending.done():
                 await asyncio.wait(
                     {reading, sending}, timeout=_CHECK_INTERVAL_SECONDS, return_when=asyncio.FIRST_COMPLETED
@@ -114,7 +116,7 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
             await self.delivery.wind_down(_GRACE_SECONDS)
-            delivered = self.delivery.idle and self.pipeline.finished
+            delivered = self.delivery.idle and self.pipeline.finished and self._uploaded
         if not delivered:
             log.error(
                 "run.unfinished waiting_batches=%d reason=%r",
@@ -126,10 +128,11 @@ class Service:
     def _hopeless(self, patience_seconds: float) -> bool:
         return self.delivery.gate.holding or self.delivery.failing_for_seconds > patience_seconds
 
-    async def _read_and_drain(self) -> None:
+    async def _read_and_drain(self, patience_seconds: float) -> None:
         await self.pipeline.run_to_end()
         if self.pipeline.finished:
             await self.delivery.drained()
+            self._uploaded = await self.delivery.uploaded(patience_seconds)
 
     @contextlib.asynccontextmanager
     async def _running(self) -> AsyncIterator[asyncio.Task[None]]:

@@ -108,6 +108,14 @@ class Privacy(Struct, frozen=True, kw_only=True):
             " size instead. Everything else of a call is sent."
         ),
     ] = "full"
+    media: Annotated[
+        Literal["placeholder", "upload"],
+        Meta(
+            description='Pictures, sounds and documents in base64 are replaced by type, size and digest.'
+            ' "upload" also sends them to Langfuse\'s media store, so that they show in the trace; only while'
+            ' content is "full".'
+        ),
+    ] = "placeholder"
     user_id: Annotated[
         Literal["plain", "hash"],
         Meta(description='"hash" sends a keyed digest of the user instead of the name or address.'),
