@@ -17,7 +17,7 @@ _MAX_MESSAGE = 1000
 _KEYS = (
     re.compile(r"\b(?:sk|pk|rk|gsk|xai|hf|key)[-_][\w*-]{6,}|\bAIza[\w*-]{10,}"),
     re.compile(r"(?i)(?<=bearer )\S{8,}"),
-    re.compile(r"(?i)(?<=key provided: )\S+?(?=[.,;]?(?:\s|$))"),
+    re.compile(r"(?i)(?<=key provided: )(?!-----BEGIN)\S+?(?=[.,;]?(?:\s|$))"),
     re.compile(r"(?i)(?<=key=)[^\s&\"']+"),
 )
 

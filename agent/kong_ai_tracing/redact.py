@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from msgspec import Struct
 from msgspec.structs import replace
 
-from kong_ai_tracing.calls import AICall, Child, Context, Observation
+from kong_ai_tracing.calls import AICall, Context, Observation
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.jsontext import dump
 from kong_ai_tracing.redaction.cleaner import Cleaner
@@ -25,6 +25,8 @@ from kong_ai_tracing.redaction.personal import PERSONAL
 from kong_ai_tracing.redaction.rules import SECRETS, Rule
 from kong_ai_tracing.redaction.texts import Counts
 from kong_ai_tracing.redaction.work import UNSEARCHED
+
+T = TypeVar("T")
 
 REDACTED = "kong_ai_tracing.redacted"
 """Metadata: how many of each kind were taken out."""
@@ -38,6 +40,10 @@ _PRESETS: dict[str, frozenset[str]] = {
 }
 KINDS: tuple[str, ...] = (*_PRESETS, *sorted(_PRESETS["all"]))
 """Every word that `kinds` may hold: the presets, then the kinds."""
+GIVEN_ENVIRONMENT = "kong_ai_tracing.environment"
+"""Metadata of a trace: the environment as the caller wrote it, when it had to be changed."""
+_REDACTED_ENVIRONMENT = "redacted"
+"""A placeholder's brackets are nothing that Langfuse takes for the name of an environment."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MAX_EXPRESSION = 1000
 
@@ -107,28 +113,22 @@ class Redactor:
     def redact(self, call: AICall) -> tuple[AICall, Counts]:
         """The call without what must not leave, and how many of each kind it held."""
         counts: Counts = Counter()
-        observation, context = self._contents(call.observation, counts), call.context
-        if self._cleaner.may_change(_labels(observation, context)):
-            observation = self._observation(observation, counts)
-            context = self._context(context, counts)
-        children = [self._child(child, counts) for child in call.children]
+        if not self._cleaner.may_change(_all_of_it(call)):
+            return call, counts
+        observation = self._observation(call.observation, counts)
+        children = [
+            replace(each, observation=self._observation(each.observation, counts)) for each in call.children
+        ]
+        context = self._context(call.context, counts)
+        if context.environment != call.context.environment:
+            for each in (observation, *(child.observation for child in children)):
+                if "environment" in each.metadata:
+                    each.metadata = {**each.metadata, "environment": context.environment}
         if not counts:
             return call, counts
-        metadata = {**observation.metadata, REDACTED: dict(sorted(counts.items()))}
-        observation = replace(observation, metadata=metadata)
+        summary = {REDACTED: dict(sorted(counts.items()))}
+        observation = replace(observation, metadata=observation.metadata | summary)
         return replace(call, observation=observation, context=context, children=children), counts
-
-    def _child(self, child: Child, counts: Counts) -> Child:
-        observation = self._observation(self._contents(child.observation, counts), counts)
-        return Child(child.id, observation)
-
-    def _contents(self, observation: Observation, counts: Counts) -> Observation:
-        cleaner = self._cleaner
-        asked = cleaner.clean_json(observation.input, counts) if observation.input else observation.input
-        answered = cleaner.clean_json(observation.output, counts) if observation.output else observation.output
-        if asked is observation.input and answered is observation.output:
-            return observation
-        return replace(observation, input=asked, output=answered)
 
     def _observation(self, observation: Observation, counts: Counts) -> Observation:
         message = observation.status_message
@@ -136,8 +136,13 @@ class Redactor:
             observation,
             name=self._text(observation.name, counts),
             status_message=self._text(message, counts) if message else message,
+            provider=self._id(observation.provider, counts),
             model=self._id(observation.model, counts),
             model_parameters=self._table(observation.model_parameters, counts),
+            input=self._json(observation.input, counts),
+            output=self._json(observation.output, counts),
+            usage_details=self._names(observation.usage_details, counts),
+            cost_details=self._names(observation.cost_details, counts),
             metadata=self._table(observation.metadata, counts),
         )
 
@@ -145,6 +150,7 @@ class Redactor:
         return replace(
             context,
             trace_name=self._text(context.trace_name, counts),
+            environment=self._environment(context, counts),
             user_id=self._id(context.user_id, counts),
             session_id=self._id(context.session_id, counts),
             tags=[self._text(tag, counts) for tag in context.tags],
@@ -152,6 +158,18 @@ class Redactor:
             version=self._id(context.version, counts),
             metadata=self._table(context.metadata, counts),
         )
+
+    def _environment(self, context: Context, counts: Counts) -> str:
+        """Langfuse takes small letters only, in which no key looks like itself: what was given tells more."""
+        name = context.environment
+        given = context.metadata.get(GIVEN_ENVIRONMENT, name)
+        return name if self._id(given, counts) == given else _REDACTED_ENVIRONMENT
+
+    def _json(self, text: bytes | None, counts: Counts) -> bytes | None:
+        return self._cleaner.clean_json(text, counts) if text else text
+
+    def _names(self, numbers: dict[str, T], counts: Counts) -> dict[str, T]:
+        return {self._id(name, counts) or name: number for name, number in numbers.items()}
 
     def _text(self, text: str, counts: Counts) -> str:
         return _decoded(self._cleaner.clean_text(_encoded(text), counts))
@@ -169,16 +187,15 @@ class Redactor:
         return found if isinstance(found, dict) else {UNSEARCHED: found}
 
 
-def _labels(observation: Observation, context: Context) -> bytes:
-    """All short texts of a call in one, to be looked through at once."""
-    return dump(
+def _all_of_it(call: AICall) -> bytes:
+    """Everything that a call says, as one JSON text: to look through it once costs least."""
+    context = call.context
+    observations = [call.observation, *(child.observation for child in call.children)]
+    labels = dump(
         (
-            observation.name,
-            observation.status_message,
-            observation.model,
-            observation.model_parameters,
-            observation.metadata,
+            [_labels(each) for each in observations],
             context.trace_name,
+            context.environment,
             context.user_id,
             context.session_id,
             context.tags,
@@ -186,6 +203,21 @@ def _labels(observation: Observation, context: Context) -> bytes:
             context.version,
             context.metadata,
         )
+    )
+    bodies = [body for each in observations for body in (each.input, each.output) if body]
+    return b"[" + b",".join((labels, *bodies)) + b"]"
+
+
+def _labels(observation: Observation) -> tuple[Any, ...]:
+    return (
+        observation.name,
+        observation.status_message,
+        observation.provider,
+        observation.model,
+        observation.model_parameters,
+        observation.usage_details,
+        observation.cost_details,
+        observation.metadata,
     )
 
 

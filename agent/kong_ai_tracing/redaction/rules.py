@@ -17,8 +17,8 @@ from msgspec import Struct
 Span: TypeAlias = tuple[int, int]
 Family: TypeAlias = Literal["secrets", "personal"]
 
-START = rb"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt]))"
-"""The beginning of a word, also after an escape of JSON inside a string: `\\nsk-…`."""
+START = rb"(?:(?<![A-Za-z0-9])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2}))"
+"""The beginning of a word, also after an escape of JSON or of a URL: `\\nsk-…`, `%0Ask-…`."""
 _SPACE = rb"(?:\s|\\[nrt])"
 _SLASHES = rb":\\*/\\*/"
 _ALNUM = b"[A-Za-z0-9]"
@@ -85,16 +85,23 @@ def _context(kind: str, trigger: bytes, pattern: bytes, check: Check) -> Rule:
     return Rule(kind, trigger, at(pattern, check), by_context=True)
 
 
+def _cut(characters: bytes) -> bytes:
+    """The rest of a token that the end of the text cuts off, as that of an answer or of a long label: some
+    characters, digits among them."""
+    digits = rb"(?=[A-Za-z_-]{0,40}[0-9][A-Za-z_-]{0,40}[0-9])"
+    return digits + characters + rb"{%d,%d}+(?=\W{0,4}\Z|~[0-9a-f]{16}\Z)" % (_LONGEST_TRIGGER, _MAX_LENGTH)
+
+
 def _token(kind: str, prefix: bytes, characters: bytes, shortest: int, check: Check = whole) -> Rule:
     """A token of an issuer: a fixed beginning and at least so many characters."""
     trigger = b"%s%s{%d}" % (prefix, characters, min(shortest, _LONGEST_TRIGGER))
-    exact = b"%s%s%s{%d,%d}+" % (START, prefix, characters, shortest, _MAX_LENGTH)
+    exact = b"%s%s(?:%s{%d,%d}+|%s)" % (START, prefix, characters, shortest, _MAX_LENGTH, _cut(characters))
     return _rule(kind, trigger, exact, check)
 
 
 def _exactly(kind: str, prefix: bytes, characters: bytes, length: int) -> Rule:
     """A token of a fixed length: a longer word is something else."""
-    exact = b"%s%s%s{%d}(?![A-Za-z0-9])" % (START, prefix, characters, length)
+    exact = b"%s%s(?:%s{%d}(?![A-Za-z0-9])|%s)" % (START, prefix, characters, length, _cut(characters))
     return _rule(kind, b"%s%s{%d}" % (prefix, characters, min(length, _LONGEST_TRIGGER)), exact)
 
 
@@ -130,7 +137,7 @@ def _is_pair(match: re.Match[bytes]) -> Span | None:
 
 _PEM_END = re.compile(rb"-----END [A-Z0-9 ]{0,40}PRIVATE KEY(?: BLOCK)?-----")
 _PEM_LINES = re.compile(
-    rb"(?:(?:\s|\\[nrt\\])*+[A-Za-z0-9+/=]{20,}+)++(?:(?:\s|\\[nrt\\])*+[A-Za-z0-9+/=]{1,19}+)?"
+    rb"(?:(?:\s|\\[nrt\\]|%0[AD])*+[A-Za-z0-9+/=]{20,}+)++(?:(?:\s|\\[nrt\\]|%0[AD])*+[A-Za-z0-9+/=]{1,19}+)?"
 )
 
 
@@ -138,7 +145,7 @@ def _whole_pem(match: re.Match[bytes]) -> Span:
     """Up to the end marker, or of a key that was cut off, as far as it goes."""
     text, start = match.string, match.end()
     marker = text.find(b"-----END ", start, start + _MAX_PEM_BYTES)
-    end = _PEM_END.match(text, marker) if marker >= 0 else _PEM_LINES.match(text, start)
+    end = (_PEM_END.match(text, marker) if marker >= 0 else None) or _PEM_LINES.match(text, start)
     return match.start(), end.end() if end else start
 
 
@@ -238,7 +245,7 @@ SECRETS: tuple[Rule, ...] = (
     _rule(
         "jwt",
         rb"eyJ[A-Za-z0-9_-]{9}",
-        rb"(?:(?<![\w-])|(?<=\\[bfnrt]))eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+){1,3}+",
+        rb"(?:(?<![\w-])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2}))eyJ[\w-]{8,}+\.[\w-]{8,}+(?:\.[\w-]*+){1,3}+",
     ),
     _context(
         "bearer_token",
