@@ -54,6 +54,8 @@ class Tail:
 
     async def read_once(self, *, commit: bool = True) -> list[str]:
         chunk = await self.files.read()
+        while chunk is not None and not chunk.items:
+            chunk = await self.files.read()
         if chunk is None:
             return []
         self.got += chunk.items

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import os
 import random
 import shutil
@@ -28,9 +29,10 @@ ACTIONS = {
     "crash": 2,
     "crash with lines under way": 1,
     "delete what was read": 1,
+    "compress": 2,
 }
 SINGLE_WRITER = {"write", "write much", "scan", "read", "crash", "crash with lines under way"}
-COPYTRUNCATE = {"copy": 3, "cut": 3}
+COPYTRUNCATE = {"copy": 3, "cut": 3, "compress": 2}
 
 
 class Life:
@@ -69,9 +71,26 @@ class Life:
 
     def shift(self) -> None:
         for number in range(30, 0, -1):
+            for form in ("", ".gz"):
+                source = self.log.with_name(f"ai.log.{number}{form}")
+                if source.exists():
+                    source.rename(self.log.with_name(f"ai.log.{number + 1}{form}"))
+
+    def compress(self) -> None:
+        """The oldest plain generation that nobody writes to any more, as gzip does it."""
+        held = {os.fstat(writer.fileno()).st_ino for writer in self.writers} | self.half.keys()
+        for number in range(30, 0, -1):
             source = self.log.with_name(f"ai.log.{number}")
-            if source.exists():
-                source.rename(self.log.with_name(f"ai.log.{number + 1}"))
+            if source.exists() and source.stat().st_ino not in held:
+                packed = source.with_name(source.name + ".gz")
+                packed.write_bytes(gzip.compress(source.read_bytes(), 1))
+                shutil.copystat(source, packed)
+                inode = source.stat().st_ino
+                for writer in [one for one in self.opened if os.fstat(one.fileno()).st_ino == inode]:
+                    writer.close()
+                    self.opened.remove(writer)
+                source.unlink()
+                return
 
     async def act(self, action: str) -> None:
         match action:
@@ -104,6 +123,8 @@ class Life:
                 held = [os.fstat(writer.fileno()).st_ino for writer in self.opened]
                 if not self.half and not self.copied and old.exists() and old.stat().st_ino not in held:
                     old.unlink()
+            case "compress" if not self.copied:
+                self.compress()
             case "copy" if not self.copied and self.log.exists() and self.log.stat().st_size > 100:
                 self.shift()
                 shutil.copy(self.log, self.log.with_name("ai.log.1"))
@@ -155,7 +176,7 @@ def some(weights: dict[str, int], count: int, seed: int) -> list[str]:
 @given(st.lists(st.sampled_from(list(ACTIONS)), max_size=40))
 def test_rename_rotation_loses_and_repeats_nothing(actions):
     """Whatever is written, renamed, reopened, stopped and started, in whatever order."""
-    # covers ROT-01, ROT-02, ROT-03, ROT-04, ROT-06, ROT-08, ROT-12, ROT-14, LIN-02
+    # covers ROT-01, ROT-02, ROT-03, ROT-04, ROT-06, ROT-08, ROT-12, ROT-14, LIN-02, CMP-01, CMP-02
     asyncio.run(live(actions))
 
 

@@ -13,6 +13,7 @@ from msgspec import Struct
 
 from kong_ai_tracing.copies import Copy, Heads, common_length
 from kong_ai_tracing.identity import (
+    ENDLESS,
     FileRecord,
     Seen,
     generation_of,
@@ -23,7 +24,7 @@ from kong_ai_tracing.identity import (
     stamp_of,
 )
 from kong_ai_tracing.notices import Notice
-from kong_ai_tracing.patterns import Candidate, Patterns
+from kong_ai_tracing.patterns import Candidate, Patterns, family_of
 from kong_ai_tracing.settling import Sight, begin_anew, settle
 from kong_ai_tracing.streams import Stream, known_stream
 from kong_ai_tracing.streamtable import Key, StreamTable
@@ -58,6 +59,9 @@ class Catalog:
         """Path → the inode number in its directory entry, and the file it led to when it was opened."""
         self._empty: dict[str, int] = {}
         """New files without a byte, with that number: who they are cannot be said yet."""
+        self._lost_before: set[int] = set()
+        self._passed_over: dict[str, tuple[int, int, int, int]] = {}
+        """Compressed files that are nobody's, or nobody's yet, with the stamp that they had."""
         self._from_the_end: set[str] = set()
         """Files that were there before us and of which only new lines are wanted."""
 
@@ -69,7 +73,8 @@ class Catalog:
             table.look(stream)
         unseen = [candidate for candidate in self._look() if not self._is_seen(candidate)]
         # Older generations first, so that they get the smaller numbers and are read first.
-        unseen.sort(key=lambda one: (one.kind == "live", _stamp(one.path)[1], one.path))
+        # A compressed file has the time of the plain one, which goes before it as long as it is there.
+        unseen.sort(key=lambda one: (one.kind == "live", _stamp(one.path)[1], one.compressed, one.path))
         # All known files before all others: only what none of them is can be a copy of one.
         unknown = [candidate for candidate in unseen if not self._handle(candidate, adopt=False)]
         begin_anew(table)
@@ -95,7 +100,11 @@ class Catalog:
     def _look(self) -> list[Candidate]:
         """The names that are worth a look now."""
         self._sight = Sight()
-        listing = self._patterns.look(self._numbers_wanted())
+        lost = self._lost()
+        if lost != self._lost_before:
+            self._passed_over.clear()
+            self._lost_before = lost
+        listing = self._patterns.look(self._numbers_wanted(), compressed=bool(lost))
         self._sight.directories = listing.directories
         candidates = listing.candidates
         for path, candidate in candidates.items():
@@ -103,7 +112,16 @@ class Catalog:
                 self._from_the_end.add(path)
         self._names = {path: name for path, name in self._names.items() if path in candidates}
         self._empty = {path: number for path, number in self._empty.items() if path in candidates}
+        self._passed_over = {path: stamp for path, stamp in self._passed_over.items() if path in candidates}
         return list(candidates.values())
+
+    def _lost(self) -> set[int]:
+        """The streams whose content may be in a compressed file by now, whatever its name."""
+        table = self._table
+        records = [record for record in table.missing.values() if not record.is_history]
+        lost = {record.file_id for record in records if self._patterns.covers(record.path)}
+        lost.update(stream.file_id for stream in table.streams.values() if stream.broken is not None)
+        return lost
 
     def _numbers_wanted(self) -> set[int]:
         """Inode numbers that are worth opening under whatever name they appear."""
@@ -119,6 +137,8 @@ class Catalog:
         name is the same file. A closed one is opened as soon as anything about it has changed.
         """
         path = candidate.path
+        if path in self._passed_over:
+            return self._passed_over[path] == _stamp(path)
         number, key = self._names.get(path, (-1, (0, 0)))
         if number != candidate.number:
             return self._empty.get(path) == candidate.number and _stamp(path)[0] == 0
@@ -138,7 +158,10 @@ class Catalog:
             return True
         kept = False
         try:
-            seen = see(fd, generation_of(fd), os.fstat(fd))
+            seen = see(fd, generation_of(fd), os.fstat(fd), compressed=candidate.compressed)
+            if candidate.compressed and not seen.head:
+                self._passed_over[candidate.path] = seen.stamp
+                return True
             known, kept = self._find(candidate, fd, seen)
             if not known and adopt:
                 kept = self._adopt(candidate, fd, seen)
@@ -162,14 +185,16 @@ class Catalog:
             record = self._record_of(fd, seen)
             if record is None:
                 return False, False
-            stream = known_stream(record, candidate.family)
+            stream = known_stream(record, family_of(record.path))
         outcome = recognise(stream, seen, fd, stream.read_to)
-        if outcome == "other":
-            # The number of a deleted file was given to a new one.
-            table.retire(stream)
+        holds = outcome in ("same", "moved")
+        if outcome == "other" or (seen.compressed and not holds):
+            # The number of a deleted file was given to a new one. It had been read to its end when it was
+            # closed; what was written to it later may be in a copy.
+            table.lose(stream)
             return False, False
         stream.attach(fd, seen, candidate.path)
-        if outcome != "same":
+        if not holds:
             stream.broken = outcome
         table.enter(stream)
         return True, True
@@ -178,10 +203,12 @@ class Catalog:
         """The newest record of this inode that holds, else the newest of which the file may be a rest."""
         best = None
         for record in sorted(self._table.missing.values(), key=lambda record: -record.file_id):
-            if (record.device, record.inode) == seen.key:
+            if (record.device, record.inode) == seen.key and not self._table.is_refused(record.file_id, seen):
                 outcome = recognise(record, seen, fd)
-                if outcome == "same":
+                if outcome in ("same", "moved"):
                     return record
+                if seen.compressed:
+                    continue
                 if outcome != "other" and best is None:
                     best = record
         return best
@@ -195,7 +222,7 @@ class Catalog:
             return False
         self._empty.pop(path, None)
         if (record := self._moved_record(fd, seen)) is not None:
-            stream = known_stream(record, candidate.family)
+            stream = known_stream(record, family_of(record.path))
             stream.attach(fd, seen, path)
             table.enter(stream)
             self._heads.add(stream)
@@ -203,23 +230,32 @@ class Catalog:
             original, common = found
             table.copies[seen.key] = Copy(fd, path, seen, original, common)
         elif candidate.kind == "known":
+            if candidate.compressed:
+                self._passed_over[path] = seen.stamp
             return False
         else:
-            start = line_start(fd, seen.size) if path in self._from_the_end else 0
-            self._heads.add(table.start(fd, seen, path, candidate.family, start))
+            start = self._end_of(fd, seen) if path in self._from_the_end else 0
+            self._heads.add(table.start(fd, seen, path, family_of(path), start))
         self._from_the_end.discard(path)
         return True
+
+    def _end_of(self, fd: int, seen: Seen) -> int:
+        return ENDLESS if seen.compressed else line_start(fd, seen.size)
 
     def _moved_record(self, fd: int, seen: Seen) -> FileRecord | None:
         """The record of a file that was last seen under another inode."""
         for record in self._lost_heads.find(seen.head):
-            if record.file_id in self._table.missing and recognise(record, seen, fd) == "moved":
+            if record.file_id not in self._table.missing or self._table.is_refused(record.file_id, seen):
+                continue
+            if recognise(record, seen, fd) == "moved":
                 return record
         return None
 
     def _original_of(self, fd: int, seen: Seen) -> tuple[Stream, int] | None:
         """The stream whose content a file holds, and how much of it."""
         for stream in self._heads.find(seen.head):
+            if self._table.is_refused(stream.file_id, seen):
+                continue
             common = common_length(stream, fd, seen)
             if common is not None:
                 return stream, common

@@ -75,7 +75,10 @@ def common_length(stream: Stream, fd: int, seen: Seen) -> int | None:
     """Up to where a file is seen to hold the same bytes as a stream; None when it is another content."""
     if not head_is(seen.head, stream.head_length, stream.head_digest):
         return None
-    if stream.is_open and stream.broken is None:
+    if seen.compressed or stream.is_history:
+        # Nothing can be in it that was not in the original.
+        return seen.size if stream.head_length >= TELLING_BYTES else None
+    if stream.is_open and stream.broken is None and not stream.compressed:
         both = min(os.fstat(stream.fd).st_size, seen.size)
         return both if equal_before(stream.fd, fd, both) else None
     if seen.size >= stream.offset:

@@ -19,6 +19,7 @@ from aiofiles.threadpool.binary import AsyncFileIO
 from msgspec import Struct
 
 from kong_ai_tracing.catalog import Catalog, ScanResult
+from kong_ai_tracing.compressed import CompressedFiles
 from kong_ai_tracing.identity import (
     FileRecord,
     Position,
@@ -27,7 +28,7 @@ from kong_ai_tracing.identity import (
     recognise,
     see,
 )
-from kong_ai_tracing.lines import EMPTY_MARKER, Line, LineCutter, Origin, OversizedLine, marker_of
+from kong_ai_tracing.lines import Line, LineCutter, Origin, OversizedLine
 from kong_ai_tracing.notices import Notice, Notices
 from kong_ai_tracing.patterns import Patterns
 from kong_ai_tracing.streams import Stream
@@ -41,7 +42,7 @@ _CHUNKS_BETWEEN_POLLS = 16
 
 
 class Chunk(Struct):
-    """Consecutive complete lines of one file, at least one."""
+    """Consecutive complete lines of one file; none when its place in a compressed file is looked for."""
 
     file_id: int
     items: list[Line | OversizedLine]
@@ -64,23 +65,28 @@ class LogFiles:
         patterns: Sequence[str],
         records: Iterable[FileRecord] = (),
         *,
+        records_lost: bool = False,
         start_at: Literal["beginning", "end"] = "beginning",
         chunk_bytes: int = 1 << 20,
         max_line_bytes: int = 16 << 20,
         exclude: Iterable[str | os.PathLike[str]] = (),
         max_open_files: int | None = None,
     ) -> None:
-        """`records` are those that earlier scans gave, with the offsets of the lines that are done.
+        """`records` are those that earlier scans gave, with the offsets of the lines that are done. When some
+        were lost, unknown files may be unread: none counts as history.
 
         `start_at` applies to files that were there before the first scan that knew nothing of them.
         """
         records = list(records)
         notices = Notices()
         paths = [record.path for record in records]
-        self._patterns = Patterns(patterns, notices, exclude=exclude, known_paths=paths)
+        self._patterns = Patterns(
+            patterns, notices, exclude=exclude, known_paths=paths, knows_all=not records_lost
+        )
         self._table = StreamTable(records, notices, max_open_files or _open_files_limit())
         self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
         self._cutter = LineCutter(chunk_bytes=chunk_bytes, max_line_bytes=max_line_bytes)
+        self._compressed = CompressedFiles(notices, max_line_bytes=max_line_bytes)
         self._handles: dict[int, AsyncFileIO] = {}
         self._turns: deque[_Turn] = deque()
         self._chunks_since_poll = 0
@@ -97,6 +103,7 @@ class LogFiles:
         return [
             FileStatus(stream.path, stream.file_id, stream.offset, stream.size)
             for stream in list(self._table.streams.values())
+            if not stream.is_history
         ]
 
     @property
@@ -135,6 +142,7 @@ class LogFiles:
     async def close(self) -> None:
         async with self._lock:
             self._handles.clear()
+            self._compressed.close()
             self._table.close()
 
     # -- reading
@@ -142,6 +150,7 @@ class LogFiles:
     def _poll(self) -> None:
         """Ask every open file for new bytes; families take turns, in a family the oldest comes first."""
         self._chunks_since_poll = 0
+        self._compressed.sweep(self._table.streams)
         grown: dict[str, list[Stream]] = {}
         for stream in self._table.streams.values():
             if self._table.look(stream):
@@ -155,12 +164,17 @@ class LogFiles:
         while self._turns:
             turn = self._turns.popleft()
             stream, goal = turn.streams[0]
-            items = await self._read_some(stream, goal)
+            if stream.compressed:
+                if not self._compressed.has_room_for(stream):
+                    continue  # Nor are the younger ones of its family read before it.
+                items = await self._read_compressed(stream)
+            else:
+                items = await self._read_some(stream, goal)
             if items is None or stream.read_to >= goal:
                 turn.streams.popleft()
             if turn.streams:
                 self._turns.append(turn)
-            if items:
+            if items or (stream.compressed and items is not None):
                 self._chunks_since_poll += 1
                 return Chunk(stream.file_id, items)
         return None
@@ -185,6 +199,18 @@ class LogFiles:
             self._note_progress(stream, items)
         return items if items or stream.read_to >= goal else None
 
+    async def _read_compressed(self, stream: Stream) -> list[Line | OversizedLine] | None:
+        """One step of reading a compressed file; None when it cannot be read on."""
+        if not stream.unread:
+            return None
+        try:
+            items = await self._compressed.read(stream)
+        except OSError as error:
+            self._table.lose_descriptor(stream, error)
+            return None
+        self._table.note_growth(stream)
+        return items
+
     async def _fill(self, stream: Stream) -> int:
         """Read the stream's next bytes into the cutter; gives their number."""
         cutter = self._cutter
@@ -201,13 +227,7 @@ class LogFiles:
         return await to_its_end(handle.readinto(cutter.room())) or 0
 
     def _note_progress(self, stream: Stream, items: list[Line | OversizedLine]) -> None:
-        cutter = self._cutter
-        if cutter.offset != stream.offset:
-            last = items[-1] if items else None
-            ends_here = last is not None and last.origin.offset + last.origin.length == cutter.offset
-            # Skipped NUL bytes end no line: such an offset is as good as a beginning.
-            stream.marker = marker_of(last.tail) if last is not None and ends_here else EMPTY_MARKER
-        stream.offset, stream.read_to, stream.skipped = cutter.offset, cutter.position, cutter.skipped
+        stream.note(self._cutter, items)
         if stream.final and stream.offset > stream.size:
             stream.rewind(stream.size)
         self._table.note_growth(stream)
@@ -222,10 +242,14 @@ class LogFiles:
         except OSError:
             return None
         try:
-            seen = see(fd, generation_of(fd), os.fstat(fd))
+            compressed = stream is not None and stream.compressed
+            seen = see(fd, generation_of(fd), os.fstat(fd), compressed=compressed)
             if recognise(known, seen, fd) not in ("same", "moved"):
                 return None
-            data = os.pread(fd, origin.length, origin.offset)
+            if stream is not None and compressed:
+                data = self._compressed.line(stream, origin)
+            else:
+                data = os.pread(fd, origin.length, origin.offset)
         except OSError:
             return None
         finally:

@@ -15,12 +15,17 @@ from typing import Literal, Protocol
 
 from msgspec import Struct
 
+from kong_ai_tracing.archivefiles import content_head
 from kong_ai_tracing.lines import MARKER_BYTES, Marker, marker_of
 
 HEAD_BYTES = 1024
 """As much of a file's beginning is hashed, or less as long as the file is shorter."""
 TELLING_BYTES = 64
 """Fewer bytes in common say nothing about whether two files hold the same content."""
+
+ENDLESS = 1 << 62
+"""The size of a compressed file's content: not known before its end was met. As an offset: nothing of the
+file is wanted."""
 
 _FS_IOC_GETVERSION = 0x80087601
 _BLOCK_BYTES = 64 << 10
@@ -54,6 +59,11 @@ class FileRecord(Struct, frozen=True):
     offset: int
     marker: Marker
 
+    @property
+    def is_history(self) -> bool:
+        """A compressed file of which nothing is wanted."""
+        return self.offset >= ENDLESS
+
 
 class Known(Protocol):
     """What `judge` wants to know of a file that was met before."""
@@ -84,6 +94,8 @@ class Seen(Struct, frozen=True):
     links: int
     stamp: tuple[int, int, int, int]
     head: bytes
+    """The beginning of its content."""
+    compressed: bool = False
 
     @property
     def key(self) -> tuple[int, int]:
@@ -99,11 +111,13 @@ was or longer, but with other content. `other`: not this file at all."""
 def judge(known: Known, seen: Seen, *, read_to: int, marker_holds: bool) -> Outcome:
     """What an open file is to a known one of which the bytes up to `read_to` have been read."""
     same_inode = (known.device, known.inode) == (seen.device, seen.inode)
-    if same_inode and None not in (known.generation, seen.generation) and known.generation != seen.generation:
-        return "other"
+    if same_inode and None not in (known.generation, seen.generation):
+        # With another generation the number was given to another file.
+        same_inode = known.generation == seen.generation
     head_holds = head_is(seen.head, known.head_length, known.head_digest)
     if seen.size >= read_to and head_holds and marker_holds:
-        return "same" if same_inode else "moved" if is_telling(known) else "other"
+        telling = known.head_length >= TELLING_BYTES if seen.compressed else is_telling(known)
+        return "same" if same_inode else "moved" if telling else "other"
     if not same_inode:
         return "other"
     if seen.size >= read_to:
@@ -120,9 +134,12 @@ def is_telling(known: Known) -> bool:
 
 
 def recognise(known: Known, seen: Seen, fd: int, read_to: int | None = None) -> Outcome:
-    """`judge` with the marker looked up in the file."""
+    """`judge` with the marker looked up in the file.
+
+    In a compressed file it is looked up by whoever reads it: all that stands before it must be decompressed.
+    """
     read_to = known.offset if read_to is None else read_to
-    holds = marker_holds(fd, known.offset, known.marker)
+    holds = seen.compressed or marker_holds(fd, known.offset, known.marker)
     return judge(known, seen, read_to=read_to, marker_holds=holds)
 
 
@@ -136,15 +153,16 @@ def stamp_of(status: os.stat_result) -> tuple[int, int, int, int]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_nlink
 
 
-def see(fd: int, generation: int | None, status: os.stat_result) -> Seen:
+def see(fd: int, generation: int | None, status: os.stat_result, *, compressed: bool = False) -> Seen:
     return Seen(
         status.st_dev,
         status.st_ino,
         generation,
-        status.st_size,
+        ENDLESS if compressed else status.st_size,
         status.st_nlink,
         stamp_of(status),
-        os.pread(fd, HEAD_BYTES, 0),
+        content_head(fd, HEAD_BYTES) if compressed else os.pread(fd, HEAD_BYTES, 0),
+        compressed,
     )
 
 

@@ -29,6 +29,10 @@ class Notices:
             self._told.add((kind, path))
             self.tell(kind, path, message)
 
+    def know(self, kind: str, path: str) -> None:
+        """Let it be no news."""
+        self._told.add((kind, path))
+
     def over(self, kind: str, path: str) -> None:
         self._told.discard((kind, path))
 

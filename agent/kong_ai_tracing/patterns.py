@@ -17,9 +17,10 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.notices import Notices
 
-_COMPRESSED = (".gz", ".zst", ".xz", ".bz2", ".lz4", ".zip")
+_UNREADABLE_SUFFIXES = (".lz4", ".zip", ".lzma", ".Z", ".br")
 _ROTATION_SUFFIX = re.compile(r"([.-]\d[\d._-]*|\.old|\.bak)+$")
 
 
@@ -37,11 +38,14 @@ class Candidate(Struct, frozen=True):
     kind: Kind
     first_look: bool
     """Nothing in this directory was known for this pattern before."""
+    compressed: bool
 
-    @property
-    def family(self) -> str:
-        """The name shared by the generations of one log; decides only who is read first."""
-        return _ROTATION_SUFFIX.sub("", self.path)
+
+def family_of(path: str) -> str:
+    """The name shared by the generations of one log; decides only who is read first."""
+    if path.endswith(COMPRESSED_SUFFIXES):
+        path = path.rpartition(".")[0]
+    return _ROTATION_SUFFIX.sub("", path)
 
 
 class Listing(Struct):
@@ -81,7 +85,11 @@ class Patterns:
         *,
         exclude: Iterable[str | os.PathLike[str]] = (),
         known_paths: Iterable[str] = (),
+        knows_all: bool = True,
     ) -> None:
+        """`knows_all`: no path was forgotten, so that a directory without known ones is seen for the first
+        time."""
+        self._knows_all = knows_all
         self._patterns = [_split(pattern) for pattern in dict.fromkeys(patterns)]
         self._notices = notices
         self._excluded = [os.path.realpath(path) for path in exclude]
@@ -101,17 +109,20 @@ class Patterns:
         directory, name = os.path.split(path)
         return any(pattern.kind(name) != "known" for pattern in self._by_directory.get(directory, ()))
 
-    def look(self, numbers: Container[int]) -> Listing:
-        """All names worth a look; `numbers` are inode numbers that are worth one under any name."""
+    def look(self, numbers: Container[int], *, compressed: bool = False) -> Listing:
+        """All names worth a look; `numbers` are inode numbers that are worth one under any name.
+
+        So are all compressed files when `compressed` is set: one of them may hold what is looked for.
+        """
         listing = Listing()
         self._by_directory = self._expand()
         links: dict[str, list[_NamePattern]] = {}
         for directory, patterns in self._by_directory.items():
-            for target in self._list_directory(directory, patterns, numbers, listing):
+            for target in self._list_directory(directory, patterns, numbers, listing, compressed):
                 links.setdefault(str(target.parent), []).append(_NamePattern(str(target), target.name))
         # A link stands for its target and for what rotation makes of the target.
         for directory, patterns in links.items():
-            self._list_directory(directory, patterns, numbers, listing)
+            self._list_directory(directory, patterns, numbers, listing, compressed)
         self._tell_unmatched(listing)
         return listing
 
@@ -124,7 +135,12 @@ class Patterns:
         return by_directory
 
     def _list_directory(
-        self, directory: str, patterns: list[_NamePattern], numbers: Container[int], listing: Listing
+        self,
+        directory: str,
+        patterns: list[_NamePattern],
+        numbers: Container[int],
+        listing: Listing,
+        all_compressed: bool,
     ) -> list[Path]:
         """Add one directory to the listing; gives the targets of the symbolic links in it."""
         try:
@@ -140,10 +156,15 @@ class Patterns:
         targets: list[Path] = []
         for entry in entries:
             kind, matching = _best_match(entry.name, patterns)
-            if kind == "known" and entry.inode() not in numbers:
+            compressed = entry.name.endswith(COMPRESSED_SUFFIXES)
+            if compressed and kind == "live":
+                kind = "sibling"  # Nobody writes to it any more, whatever the pattern says.
+            if kind == "known" and not (compressed and all_compressed) and entry.inode() not in numbers:
                 continue
-            # What was compressed is history; it is not read as lines.
-            if entry.name.endswith(_COMPRESSED) or (excluded and excluded.match(entry.name)):
+            if excluded and excluded.match(entry.name):
+                continue
+            if entry.name.endswith(_UNREADABLE_SUFFIXES):
+                self._tell_unreadable_form(entry.path, all(first_look[one.text] for one in matching))
                 continue
             if kind == "live":
                 listing.matched.update(pattern.text for pattern in matching)
@@ -153,7 +174,9 @@ class Patterns:
                 known = listing.candidates.get(entry.path)
                 if known is None or known.kind != "live":
                     first = all(first_look[pattern.text] for pattern in matching)
-                    listing.candidates[entry.path] = Candidate(entry.path, entry.inode(), kind, first)
+                    listing.candidates[entry.path] = Candidate(
+                        entry.path, entry.inode(), kind, first, compressed
+                    )
         return targets
 
     def _is_first_look(self, pattern: _NamePattern, directory: str) -> bool:
@@ -161,7 +184,8 @@ class Patterns:
         if look in self._looked_at:
             return False
         self._looked_at.add(look)
-        return all(pattern.kind(name) == "known" for name in self._known_names.get(directory, ()))
+        names = self._known_names.get(directory, ())
+        return self._knows_all and all(pattern.kind(name) == "known" for name in names)
 
     def _exclusions(self, directory: str) -> re.Pattern[str] | None:
         """What matches the names in `directory` that are ours: excluded files, and their rotated siblings."""
@@ -191,6 +215,17 @@ class Patterns:
             "Narrow the pattern or mend the link",
         )
         return []
+
+    def _tell_unreadable_form(self, path: str, is_history: bool) -> None:
+        if is_history:
+            self._notices.know("form", path)
+            return
+        self._notices.tell_once(
+            "form",
+            path,
+            "is compressed in a form that is not read; lines that were unread when it was made are lost to "
+            "this program. Compress with gzip, zstd, xz or bzip2, or later (delaycompress)",
+        )
 
     def _tell_unmatched(self, listing: Listing) -> None:
         for parent, pattern in self._patterns:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Container
 
 from kong_ai_tracing.copies import Copy, common_length
-from kong_ai_tracing.identity import generation_of, line_start, see
+from kong_ai_tracing.identity import ENDLESS, FileRecord, generation_of, line_start, see
 from kong_ai_tracing.streams import CLOSED, Stream
 from kong_ai_tracing.streamtable import Key, StreamTable
 
@@ -43,6 +43,9 @@ def begin_anew(table: StreamTable) -> None:
     for stream in list(table.streams.values()):
         if stream.broken is None or not stream.is_open:
             continue
+        if stream.compressed:
+            table.refuse(stream) if stream.broken == "other" else table.lose(stream)
+            continue
         fd = stream.fd
         try:
             seen = see(fd, generation_of(fd), os.fstat(fd))
@@ -61,26 +64,43 @@ def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> N
         if stream.broken is not None:
             _settle_orphan(table, stream)
     for copy in list(table.copies.values()):
-        _settle_copy(table, copy, sight)
+        if copy.seen.compressed:
+            _settle_compressed_copy(table, copy, sight)
+        else:
+            _settle_copy(table, copy, sight)
     for stream in list(table.streams.values()):
         _settle_name(table, stream, sight)
-        if stream.is_open and stream.links == 0:
-            _settle_deleted(table, stream)
+        if stream.compressed and stream.is_open and stream.links:
+            _settle_compressed(table, stream)
+        elif stream.is_open and stream.links == 0:
+            _settle_deleted(table, stream, sight)
         elif not stream.is_open:
             _settle_closed(table, stream, sight)
     for record in list(table.missing.values()):
-        if (record.device, record.inode) in table.by_key:
-            _tell_gone(table, record.path, record.offset)
-            table.retire_record(record)
-        elif covers(record.path) and record.path in sight:
-            _tell_gone(table, record.path, record.offset)
-            if table.scan_number > SCANS_BEFORE_FORGETTING:
-                table.retire_record(record)
+        _settle_missing(table, record, looked_for=covers(record.path) and record.path in sight)
+
+
+def _settle_missing(table: StreamTable, record: FileRecord, *, looked_for: bool) -> None:
+    """A known file that was not found: the operator hears of it, and later it is forgotten."""
+    lost_at_scan = table.lost_at_scan.get(record.file_id)
+    if lost_at_scan == table.scan_number:
+        return  # The next scan looks for it.
+    if lost_at_scan is not None or record.is_history:
+        patience_scans = QUIET_SCANS_BEFORE_RETIRING
+    else:
+        patience_scans = SCANS_BEFORE_FORGETTING
+    replaced = (record.device, record.inode) in table.by_key
+    read_to_its_end = lost_at_scan is not None and not table.was_refused(record.file_id)
+    if (replaced or looked_for) and not (record.is_history or read_to_its_end):
+        _tell_gone(table, record)
+    if replaced or (looked_for and table.scan_number > (lost_at_scan or 0) + patience_scans):
+        table.retire_record(record)
 
 
 def _settle_orphan(table: StreamTable, stream: Stream) -> None:
     """A stream whose file was cut goes on in a copy of its content, or ends."""
-    copy = next((copy for copy in table.copies.values() if copy.original is stream), None)
+    copies = [copy for copy in table.copies.values() if copy.original is stream]
+    copy = min(copies, key=lambda copy: copy.seen.compressed, default=None)
     reason, path, known_size, kept = stream.broken, stream.path, stream.size, stream.offset
     if copy is not None:
         kept = max(kept, copy.size)
@@ -147,19 +167,22 @@ def _settle_name(table: StreamTable, stream: Stream, sight: Sight) -> None:
         )
 
 
-def _settle_deleted(table: StreamTable, stream: Stream) -> None:
+def _settle_deleted(table: StreamTable, stream: Stream, sight: Sight) -> None:
     """Let a deleted file go when it was read to its end and nobody writes to it any more."""
     if stream.behind:
         return
     stream.quiet_scans += 1
     if stream.quiet_scans < QUIET_SCANS_BEFORE_RETIRING:
         return
-    if stream.offset < stream.size and not stream.binary:
+    if stream.offset < stream.size and not stream.binary and not stream.compressed:
         # Nobody will end the last line any more: it is read once again, and given out as it is.
         stream.final = True
         stream.rewind(stream.offset)
-    else:
+    elif sight.complete:
         table.retire(stream)
+    else:
+        # A name that could not be opened may be that of its compressed form, to be recognised later.
+        table.lose(stream)
 
 
 def _settle_closed(table: StreamTable, stream: Stream, sight: Sight) -> None:
@@ -172,10 +195,70 @@ def _settle_closed(table: StreamTable, stream: Stream, sight: Sight) -> None:
         table.retire(stream)
 
 
-def _tell_gone(table: StreamTable, path: str, offset: int) -> None:
+def _tell_gone(table: StreamTable, record: FileRecord) -> None:
     table.notices.tell_once(
         "gone",
-        path,
-        f"the file that was read up to byte {offset} cannot be found any more; anything written behind that "
-        "is lost. Keep rotated files for longer than the daemon may be stopped",
+        record.path,
+        f"the file that was read up to byte {record.offset} cannot be found any more; anything written "
+        "behind that is lost. Keep rotated files for longer than the daemon may be stopped",
     )
+
+
+def _settle_compressed_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
+    """A compressed file waits while its original can be read, then goes on in its place or is history.
+
+    What was read to its end before it was deleted has nothing that is not also in the original.
+    """
+    original = copy.original
+    copy.path = sight.names.get(copy.seen.key, [copy.path])[0]
+    there = original.file_id in table.streams
+    deleted = there and original.is_open and original.links == 0 and not original.behind
+    if os.fstat(copy.fd).st_nlink == 0 or original.file_id in table.missing:
+        del table.copies[copy.seen.key]
+        copy.close()
+    elif not there or (deleted and not original.compressed):
+        del table.copies[copy.seen.key]
+        _make_history(table, copy.fd, copy.path, original)
+    elif deleted or (
+        not original.is_open and original.key not in sight.names and _is_listed(original, sight)
+    ):
+        _move_into(table, original, copy)
+
+
+def _is_listed(stream: Stream, sight: Sight) -> bool:
+    return os.path.split(stream.path)[0] in sight.directories
+
+
+def _settle_compressed(table: StreamTable, stream: Stream) -> None:
+    """What was read to its end is history from now on; what was cut is read on when it has grown."""
+    if stream.is_history:
+        stream.close()
+    elif stream.ended:
+        fd, stream.fd = stream.fd, CLOSED
+        table.retire(stream)
+        _make_history(table, fd, stream.path, stream)
+    elif stream.cut and stream.stamp == stream.stamp_at_scan:
+        _settle_cut(table, stream)
+    stream.stamp_at_scan = stream.stamp
+
+
+def _settle_cut(table: StreamTable, stream: Stream) -> None:
+    if stream.stamp[:2] != stream.stamp_at_cut[:2]:
+        stream.cut, stream.size = False, ENDLESS
+    else:
+        table.notices.tell_once(
+            "cut",
+            stream.path,
+            f"ends in the middle, at byte {stream.read_to} of its content; what followed is lost unless it "
+            "is still being written: then it is read on. If the original exists elsewhere, use backfill",
+        )
+
+
+def _make_history(table: StreamTable, fd: int, path: str, original: Stream) -> None:
+    """Nothing of a compressed file is wanted any more: it is only known, so that it is never read again."""
+    seen = see(fd, generation_of(fd), os.fstat(fd), compressed=True)
+    history = table.start(fd, seen, path, original.family, ENDLESS)
+    history.close()
+    for copy in table.copies.values():
+        if copy.original is original:
+            copy.original = history

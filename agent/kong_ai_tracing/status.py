@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct, field
 
 from kong_ai_tracing.checks.logaccess import matching_files
+from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.statedir import LOCK_NAME
@@ -35,7 +36,7 @@ State: TypeAlias = Literal["healthy", "problems", "never_run", "destination_down
 
 
 class FileLag(Struct, frozen=True):
-    """One log file. `size` is None when it was renamed out of sight or deleted."""
+    """One log file. `size` is None when it was renamed out of sight, deleted, or is a compressed one."""
 
     path: str
     offset: int
@@ -163,6 +164,7 @@ def _lags(config: Config, records: list[FileRecord], now: float) -> list[FileLag
     known = {
         (_unsigned(record.device), _unsigned(record.inode)): record
         for record in sorted(records, key=lambda record: record.file_id)
+        if not record.is_history
     }
     files = [
         _lag(record.path, record.offset, _size_of(Path(record.path), identity), now)
@@ -184,6 +186,8 @@ def _readable_matches(config: Config) -> Iterator[Path]:
 
 
 def _lag(path: str, offset: int, size: int | None, now: float) -> FileLag:
+    if path.endswith(COMPRESSED_SUFFIXES):
+        size = None  # The offset counts its content, whose size nobody knows yet.
     unread = None if size is None else max(0, size - offset)
     return FileLag(path, offset, size, unread, _oldest_unread_seconds(path, offset, now) if unread else None)
 

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.status import FileLag, Report, Target
 
@@ -42,7 +43,9 @@ def _files(files: list[FileLag]) -> Table:
     for name in ("size", "read", "unread", "behind"):
         table.add_column(name, justify="right", no_wrap=True)
     for file in files:
-        size = "gone or renamed" if file.size is None else readable_size(file.size)
+        compressed = file.path.endswith(COMPRESSED_SUFFIXES)
+        absent = "compressed" if compressed else "gone or renamed"
+        size = absent if file.size is None else readable_size(file.size)
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes)
         behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
         table.add_row(Text(file.path), size, readable_size(file.offset), unread, behind)

@@ -12,6 +12,7 @@ import os
 from msgspec import Struct
 
 from kong_ai_tracing.identity import (
+    ENDLESS,
     HEAD_BYTES,
     FileRecord,
     Outcome,
@@ -23,7 +24,7 @@ from kong_ai_tracing.identity import (
     see,
     stamp_of,
 )
-from kong_ai_tracing.lines import EMPTY_MARKER, Marker
+from kong_ai_tracing.lines import EMPTY_MARKER, Line, LineCutter, Marker, OversizedLine, marker_of
 
 CLOSED = -1
 NO_STAMP = (-1, 0, 0, 0)
@@ -56,6 +57,14 @@ class Stream(Struct, eq=False, kw_only=True):
     stamp: tuple[int, int, int, int] = NO_STAMP
     broken: Outcome | None = None
     """Why the descriptor no longer shows this stream's content."""
+    compressed: bool = False
+    """All offsets are those of its content."""
+    ended: bool = False
+    """A compressed file was read to its end."""
+    cut: bool = False
+    """A compressed file ends too early: it may still be being written."""
+    stamp_at_cut: tuple[int, int, int, int] = NO_STAMP
+    stamp_at_scan: tuple[int, int, int, int] = NO_STAMP
     binary: bool = False
     final: bool = False
     """Nobody will write to it any more: the last line is given out without its newline."""
@@ -76,6 +85,11 @@ class Stream(Struct, eq=False, kw_only=True):
         return self.fd != CLOSED
 
     @property
+    def is_history(self) -> bool:
+        """A compressed file of which nothing is wanted."""
+        return self.offset >= ENDLESS
+
+    @property
     def behind(self) -> bool:
         """Are there bytes that were not read yet?"""
         return self.size > self.read_to and self.broken is None and not self.binary and self.is_open
@@ -92,6 +106,14 @@ class Stream(Struct, eq=False, kw_only=True):
         return self.is_open and at_end and self.links > 0 and self.broken is None
 
     def record(self) -> FileRecord:
+        """For the store, which has newer offsets than that of the beginning."""
+        return self._record(self.started_offset, self.started_marker)
+
+    def record_now(self) -> FileRecord:
+        """To find the content again in this run."""
+        return self._record(self.offset, self.marker)
+
+    def _record(self, offset: int, marker: Marker) -> FileRecord:
         return FileRecord(
             self.file_id,
             self.path,
@@ -100,8 +122,8 @@ class Stream(Struct, eq=False, kw_only=True):
             self.generation,
             self.head_length,
             self.head_digest,
-            self.started_offset,
-            self.started_marker,
+            offset,
+            marker,
         )
 
     def look(self) -> bool:
@@ -117,12 +139,14 @@ class Stream(Struct, eq=False, kw_only=True):
 
     def examine(self, status: os.stat_result, read_to: int) -> bool:
         """Is this still the content of which the bytes up to `read_to` are known?"""
-        seen = see(self.fd, self.generation, status)
+        seen = see(self.fd, self.generation, status, compressed=self.compressed)
         outcome = recognise(self, seen, self.fd, read_to)
         if outcome != "same":
             self.broken = outcome
             return False
-        self.stamp, self.size, self.links = seen.stamp, seen.size, seen.links
+        self.stamp, self.links = seen.stamp, seen.links
+        if not self.compressed:
+            self.size = seen.size
         if self.head_length < HEAD_BYTES and len(seen.head) > self.head_length:
             self.head_length, self.head_digest = len(seen.head), digest_of(seen.head)
             self.binary = is_binary(seen.head)
@@ -136,8 +160,20 @@ class Stream(Struct, eq=False, kw_only=True):
         self.fd, self.path, self.generation = fd, path, seen.generation
         self.device, self.inode = seen.key
         self.links, self.stamp = seen.links, NO_STAMP
+        self.compressed, self.ended, self.cut = seen.compressed, False, False
+        if seen.compressed:
+            self.size, self.read_to, self.skipped = ENDLESS, self.offset, 0
         self.broken, self.final, self.quiet_scans = None, False, 0
         self.changed = True
+
+    def note(self, cutter: LineCutter, items: list[Line | OversizedLine]) -> None:
+        """Move on to where the lines that were cut end."""
+        if cutter.offset != self.offset:
+            last = items[-1] if items else None
+            ends_here = last is not None and last.origin.offset + last.origin.length == cutter.offset
+            # Skipped NUL bytes end no line: such an offset is as good as a beginning.
+            self.marker = marker_of(last.tail) if last is not None and ends_here else EMPTY_MARKER
+        self.offset, self.read_to, self.skipped = cutter.offset, cutter.position, cutter.skipped
 
     def rewind(self, offset: int) -> None:
         """Let the next line begin at `offset`, and forget what was read behind it."""
@@ -154,7 +190,7 @@ class Stream(Struct, eq=False, kw_only=True):
 
 def new_stream(file_id: int, fd: int, seen: Seen, path: str, family: str, offset: int) -> Stream:
     """A stream that begins at `offset` of an open file."""
-    marker = marker_at(fd, offset) if offset else EMPTY_MARKER
+    marker = marker_at(fd, offset) if offset and not seen.compressed else EMPTY_MARKER
     return Stream(
         file_id=file_id,
         family=family,
@@ -173,6 +209,7 @@ def new_stream(file_id: int, fd: int, seen: Seen, path: str, family: str, offset
         size=seen.size,
         links=seen.links,
         stamp=seen.stamp,
+        compressed=seen.compressed,
         binary=is_binary(seen.head),
     )
 

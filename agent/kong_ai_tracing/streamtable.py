@@ -31,6 +31,10 @@ class StreamTable:
         self._full_at_scan = -1
         """The scan in which nothing was left to be closed: until the next one nothing will be."""
         self._retired: list[int] = []
+        self._refused: set[tuple[int, Key]] = set()
+        """Compressed files that begin like a stream but showed to be another content."""
+        self.lost_at_scan: dict[int, int] = {}
+        """Streams that were lost out of sight in this run."""
 
     def start(self, fd: int, seen: Seen, path: str, family: str, offset: int) -> Stream:
         """A new stream, from `offset` of an open file on."""
@@ -51,6 +55,25 @@ class StreamTable:
         del self.streams[stream.file_id]
         self.leave_inode(stream)
         self._retired.append(stream.file_id)
+
+    def lose(self, stream: Stream) -> None:
+        """The stream's file is out of sight, or was none of its content: it is looked for again."""
+        stream.close()
+        self.streams.pop(stream.file_id, None)
+        self.leave_inode(stream)
+        self.missing[stream.file_id] = stream.record_now()
+        self.lost_at_scan[stream.file_id] = self.scan_number
+
+    def refuse(self, stream: Stream) -> None:
+        """The compressed file that was taken for this stream's content is another one's."""
+        self._refused.add((stream.file_id, stream.key))
+        self.lose(stream)
+
+    def was_refused(self, file_id: int) -> bool:
+        return any(file_id == refused_id for refused_id, _ in self._refused)
+
+    def is_refused(self, file_id: int, seen: Seen) -> bool:
+        return (file_id, seen.key) in self._refused
 
     def leave_inode(self, stream: Stream) -> None:
         """The inode is another stream's from now on, or nobody's."""
