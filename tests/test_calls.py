@@ -27,6 +27,7 @@ from kong_entries import (
     chunk,
     line,
     record,
+    request,
     sse,
 )
 
@@ -196,6 +197,73 @@ def test_a_failed_call_cost_nothing() -> None:
     found = call(ai=proxy(payload=error), response={"status": 500}).observation
     assert found.usage_details == {"input": 0, "output": 0, "total": 0}
     assert (found.cost_details, found.output) == ({}, None)
+
+
+ERROR_ANSWER = {"error": {"message": "no", "type": "server_error"}}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"response": {"status": 400}, "source": "kong"},
+        {"response": {"status": 401}, "source": "kong", "upstream_status": "", "tries": []},
+        {"response": {"status": 429}},
+        {"response": {"status": 499}, "upstream_status": "-"},
+        {"response": {"status": 502}, "upstream_status": "502, 502"},
+        {"response": {"status": 504}, "source": "kong"},
+        {"capture": capture(CHAT_REQUEST, ERROR_ANSWER)},
+        {"capture": capture(CHAT_REQUEST, stream=sse(chunk({"content": "a"}), ERROR_ANSWER))},
+    ],
+)
+@pytest.mark.parametrize("through_kong", [False, True])
+def test_every_way_to_fail_says_zero(changes: dict[str, Any], through_kong: bool) -> None:
+    """Kong's estimates of a failed call are none that was billed, and Langfuse would make up its own."""
+    ai = proxy(payload={"request": json.dumps(CHAT_REQUEST)}) if through_kong else None
+    found = call(**{"capture": capture(CHAT_REQUEST)} | changes, ai=ai)
+    assert found.observation.level != "DEFAULT"
+    assert found.observation.usage_details == {"input": 0, "output": 0, "total": 0}
+    assert found.observation.cost_details == {}
+
+
+def test_kongs_time_and_the_providers_are_told_apart() -> None:
+    """What Kong measured of each."""
+    meta = {"provider_name": "openai", "request_model": "gpt-4o", "llm_latency": 290}
+    found = call(ai=proxy(meta=meta)).observation.metadata
+    names = ("kong_latency_ms", "proxy_latency_ms", "receive_latency_ms", "llm_latency_ms")
+    assert [found[name] for name in names] == [5, 300, 695, 290]
+
+
+@pytest.mark.parametrize("name", ["ai-proxy", "proxy", "ai-proxy-advanced"])
+def test_the_cost_that_kong_computed_is_the_cost(name: str) -> None:
+    """Where the operator configured prices."""
+    found = call(ai=proxy(name, usage=KONG_USAGE | {"cost": 0.00021})).observation
+    assert found.cost_details == {"total": 0.00021}
+
+
+@pytest.mark.parametrize(
+    ("path", "asked", "answered", "kind"),
+    [
+        (
+            "/v1/moderations",
+            {"model": "omni-moderation-latest", "input": "x"},
+            {"model": "omni-moderation-latest", "results": [{"flagged": False, "categories": {}}]},
+            "guardrail",
+        ),
+        (
+            "/v2/rerank",
+            {"model": "rerank-v3.5", "query": "x", "documents": ["y"]},
+            {"results": [{"index": 0, "relevance_score": 0.9}], "meta": {}},
+            "retriever",
+        ),
+    ],
+)
+def test_judging_and_ordering_are_no_generations(
+    path: str, asked: dict[str, Any], answered: dict[str, Any], kind: str
+) -> None:
+    """But they keep their model."""
+    changes = {"request": request(path), "upstream_uri": path, "service": {"host": "api.cohere.com"}}
+    found = call(capture=capture(asked, answered), **changes).observation
+    assert (found.type, found.model) == (kind, asked["model"])
 
 
 def test_a_cache_hit_is_no_generation() -> None:

@@ -109,6 +109,7 @@ def test_a_generation_arrives_with_everything_langfuse_reads() -> None:
         ("span", "span-create"),
         ("event", "event-create"),
         ("tool", "span-create"),
+        ("retriever", "generation-create"),
     ],
 )
 def test_each_kind_becomes_an_event_that_old_servers_know(kind: str, event: str) -> None:

@@ -27,6 +27,8 @@ _HEAD = b'{"batch":['
 _TAIL = b'],"metadata":' + orjson.dumps({"sdk_name": "kong-ai-tracing", "sdk_version": __version__}) + b"}"
 _GENERATIONS = frozenset(("generation", "embedding"))
 """Old servers know no other types than these and spans, and only a generation has a model and usage."""
+_PERHAPS_GENERATIONS = frozenset(("retriever", "guardrail"))
+"""A reranking and a moderation have a model, a search and the check of a plugin have none."""
 _MAX_REASON_CHARACTERS = 300
 
 
@@ -158,7 +160,7 @@ def _observation(span: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         return "event-create", body
     body["endTime"] = _time(span["endTimeUnixNano"])
     model = said.get("langfuse.observation.model.name")
-    if kind not in _GENERATIONS and (model is None or kind == "span"):
+    if kind not in _GENERATIONS and not (kind in _PERHAPS_GENERATIONS and model):
         return "span-create", body
     return "generation-create", body | {
         "completionStartTime": said.get("langfuse.observation.completion_start_time"),
