@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test storm kill-matrix check lint format bench setup setup-dev lock clean
+.PHONY: help demo test fuzz storm kill-matrix check lint format bench setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -27,6 +27,10 @@ storm: setup-dev ## kill it at random for some minutes, under rotation and outag
 
 kill-matrix: setup-dev ## kill it at every named point of its way, at several passings of each
 	KILL_MATRIX_TIMES=1,2,3,5,8 $(BIN)/python -m pytest -q tests/test_kill_matrix.py
+
+fuzz: setup-dev ## look for bodies that break a reader, for some minutes, guided by coverage
+	$(PIP) --require-hashes -r requirements-fuzz.lock
+	PYTHONPATH=tests $(BIN)/python tests/fuzz_readers.py -max_total_time=$(or $(FUZZ_SECONDS),240)
 
 check: lint test ## format, lint, strict types, tests
 
@@ -57,12 +61,13 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 	$(PIP) --require-hashes -r requirements-dev.lock
 	@touch $@
 
-lock: ## resolve the three lists anew, as of today
+lock: ## resolve the four lists anew, as of today
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	build/uv/bin/$(LOCK) --upgrade -o requirements.lock pyproject.toml
 	build/uv/bin/$(LOCK) --upgrade -o requirements-build.lock --group build
 	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock pyproject.toml --group dev
+	build/uv/bin/$(LOCK) --upgrade -o requirements-fuzz.lock --group fuzz
 
 clean: ## remove what was built, not .venv
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
