@@ -7,7 +7,8 @@ has an end, too, so that nothing of it is sent twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 from msgspec import Struct, field
@@ -18,8 +19,10 @@ from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Partly, Refused, T
 from kong_ai_tracing.progress import Refusal
 
 _MAX_TRIES = 5
-"""So often the rest of a body is tried. Then it goes back whole, which repeats a part of it; spans whose
-neighbours were accepted each time are set aside."""
+"""So often the rest of a body is tried. Then it goes back whole, which repeats a part of it."""
+_MAX_FAILURES = 5
+"""A span that failed so often beside spans that were accepted is set aside: it is not the server then."""
+_MAX_REMEMBERED = 1_000
 _SMALLEST_BYTES = 16 << 10
 """A span is not shortened further than this."""
 
@@ -55,6 +58,8 @@ class Sender:
     def __init__(self, destination: Destination, gate: Gate) -> None:
         self._destination = destination
         self._gate = gate
+        self._failures: Counter[int] = Counter()
+        """How often a span failed beside others that were accepted, by the hash of its text."""
 
     async def deliver(self, body: Body) -> Receipt | None:
         """Send a body until each of its spans has an end; None when the whole must be tried later."""
@@ -75,8 +80,7 @@ class Sender:
                 receipt.shortened += receipt.shortening
                 receipt.shortening = False
             elif isinstance(outcome, Partly):
-                tries += bool(outcome.later)
-                rest += await self._take_apart(part, outcome, receipt, give_up=tries >= _MAX_TRIES)
+                rest += await self._take_apart(part, outcome, receipt)
             else:
                 rest += await self._mended(part, outcome, receipt)
         return receipt
@@ -94,20 +98,28 @@ class Sender:
             self._gate.learn(passed, outcome)
         return outcome
 
-    async def _take_apart(
-        self, body: Body, outcome: Partly, receipt: Receipt, *, give_up: bool
-    ) -> list[Body]:
+    async def _take_apart(self, body: Body, outcome: Partly, receipt: Receipt) -> list[Body]:
         """Set aside what was refused; gives the rest that is to be tried again."""
         spans = await self._spans_of(body)
         refused = dict(outcome.refused)
-        if give_up:
-            refused |= dict.fromkeys(outcome.later, f"{outcome.reason}, again and again")
+        if len(refused) + len(outcome.later) < body.spans:
+            refused |= self._failed_too_often(spans, outcome)
+        later = [place for place in outcome.later if place not in refused]
         for place, reason in refused.items():
             await self._set_aside(self._body([spans[place]]), reason, receipt)
-        receipt.delivered += body.spans - len(refused.keys() | set(outcome.later))
-        if give_up or not outcome.later:
-            return []
-        return [self._body([spans[place] for place in outcome.later])]
+        receipt.delivered += body.spans - len(refused) - len(later)
+        return [self._body([spans[place] for place in later])] if later else []
+
+    def _failed_too_often(self, spans: Sequence[bytes], outcome: Partly) -> dict[int, str]:
+        if len(self._failures) > _MAX_REMEMBERED:
+            self._failures.clear()
+        too_often = {}
+        for place in outcome.later:
+            key = hash(spans[place])
+            self._failures[key] += 1
+            if self._failures[key] >= _MAX_FAILURES:
+                too_often[place] = f"{outcome.reason}, {_MAX_FAILURES} times beside spans that were accepted"
+        return too_often
 
     async def _mended(self, body: Body, outcome: Refused | TooLarge, receipt: Receipt) -> list[Body]:
         """The parts in which a refused body may pass, the one to be sent first at the end."""
