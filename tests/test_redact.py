@@ -9,8 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from kong_ai_tracing.calls import AICall, Context, Observation
+from kong_ai_tracing.calls import AICall, Child, Context, Observation
 from kong_ai_tracing.redact import (
+    GIVEN_ENVIRONMENT,
     KINDS,
     REDACTED,
     OwnPattern,
@@ -27,9 +28,10 @@ ALL = Redactor(RedactionSettings(kinds=("all",)))
 PLACES = (
     "input", "output", "tool arguments", "tool input", "status_message", "name", "model", "model_parameters",
     "metadata", "nested metadata", "metadata name", "trace_name", "tags", "user_id", "session_id", "release",
-    "version", "trace metadata", "nested trace metadata",
+    "version", "trace metadata", "nested trace metadata", "provider", "usage name", "child name",
+    "child input", "child output", "child metadata", "child message",
 )  # fmt: skip
-IDS = ("model", "user_id", "session_id", "release", "version")
+IDS = ("model", "user_id", "session_id", "release", "version", "provider", "usage name")
 
 
 def call_with(place: str = "", text: str = "") -> AICall:
@@ -60,7 +62,8 @@ def call_with(place: str = "", text: str = "") -> AICall:
             model_parameters={"stop": [at("model_parameters", "END")], "temperature": 0.7},
             input=json.dumps(messages).encode(),
             output=json.dumps({"role": "assistant", "content": at("output", ORDINARY[2])}).encode(),
-            usage_details={"input": 10, "output": 5},
+            provider=at("provider", "openai"),
+            usage_details={"input": 10, at("usage name", "output"): 5},
             metadata={
                 "path": at("metadata", "/v1/chat/completions?api-version=2024-10-21"),
                 "tries": [
@@ -69,6 +72,21 @@ def call_with(place: str = "", text: str = "") -> AICall:
                 at("metadata name", "ordinary"): 1,
             },
         ),
+        children=[
+            Child(
+                "1123456789abcdef",
+                Observation(
+                    type="tool",
+                    name=at("child name", "search"),
+                    started_at_ms=1764000000003,
+                    ended_at_ms=1764000000203,
+                    status_message=at("child message", "refused"),
+                    input=json.dumps({"q": at("child input", "kittens")}).encode(),
+                    output=json.dumps([at("child output", "two")]).encode(),
+                    metadata={"kong_object": "mcp", "note": at("child metadata", "ok")},
+                ),
+            )
+        ],
         context=Context(
             trace_id="0" * 32,
             shared=False,
@@ -138,6 +156,26 @@ def test_the_call_that_came_in_is_left_alone() -> None:
         before = msgspec.to_builtins(call, builtin_types=(bytes,))
         assert SECRETS.redact(call)[0] is not call
         assert msgspec.to_builtins(call, builtin_types=(bytes,)) == before
+
+
+def test_an_environment_made_of_a_key_is_not_named() -> None:
+    """It was brought into Langfuse's form before; what the caller wrote tells what it is."""
+    key = "AIza" + "Sy7" * 12
+    call = call_with()
+    call.context.environment = key.lower()
+    call.context.metadata[GIVEN_ENVIRONMENT] = key
+    call.observation.metadata["environment"] = key.lower()
+    cleaned, _ = SECRETS.redact(call)
+    assert cleaned.context.environment == cleaned.observation.metadata["environment"] == "redacted"
+    assert key.lower() not in all_that_leaves(cleaned).lower()
+
+
+def test_labels_that_are_not_worth_the_work_are_taken_out_as_a_whole() -> None:
+    """They stay labels."""
+    call = call_with("metadata", "1.2.3.4," * 100_000)
+    cleaned, counts = ALL.redact(call)
+    assert counts == {"unsearched": 1}
+    assert set(cleaned.observation.metadata) == {"unsearched", REDACTED}
 
 
 def test_what_is_not_text_keeps_its_type() -> None:

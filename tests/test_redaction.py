@@ -312,7 +312,13 @@ def test_the_syntax_of_re2_is_taken(expression: str) -> None:
     assert problem_of(expression) is None
 
 
-@pytest.mark.parametrize("expression", ["(", "a**", r"(a)\1", "(?=a)b", "a*", "", "x{2000}", "\ud800"])
+UNACCEPTABLE = (
+    "(", "a**", r"(a)\1", "(?=a)b", "a*", "", "x{2000}", "\ud800", r"\b", "^", r"x|\b", r"\B", ".", ".+",
+    r"(?s).{1,}", r"\w+", "[a-z]", r"\S+", "(?i)[^@]", "[aeiou ]|[b-z]",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("expression", UNACCEPTABLE)
 def test_expressions_that_cannot_be_followed_are_refused(expression: str) -> None:
     """Look-around and back references are what makes other engines stall; an empty match says nothing."""
     assert problem_of(expression)
@@ -331,6 +337,26 @@ def test_the_operators_patterns_see_what_is_deep_or_not_quoted() -> None:
         "badge": "[REDACTED:badge]",
         "n": [1771234, 77.1234],
     }
+
+
+def test_long_texts_are_searched_window_by_window() -> None:
+    """What lies on the border of two windows is found once and whole; the end of a window is no end."""
+    finder = OwnFinder([r"<[a-z]+>", "z+$", r"\bEMP-\d+\b"])
+    for shift in range(40):
+        text = b"-" * ((64 << 10) - 20 + shift) + b"<abcdefghij>zzz EMP-1234" + b"-" * 100_000
+        place = text.index(b"<")
+        assert finder.places(0, text) == [(place, place + 12)]
+        assert finder.places(1, text) == []
+        assert finder.places(2, text) == [(place + 16, place + 24)]
+    assert finder.places(1, b"-" * 200_000 + b"zz") == [(200_000, 200_002)]
+    assert finder.places(1, b"z" * 200_000)[-1][1] == 200_000
+
+
+def test_a_pattern_that_looks_far_ahead_does_not_stall() -> None:
+    """Each `x` might begin what a `y` ends, millions of characters later."""
+    hostile = cleaner("none", own=(OwnPattern("bait", "(?s)x.*y|x"),))
+    text = ("x" + "-" * 999) * 4_000
+    assert seconds(hostile.clean_text, text.encode()) < 100 * seconds(ALL.clean_text, text.encode()) + 1
 
 
 def test_too_many_places_become_one() -> None:

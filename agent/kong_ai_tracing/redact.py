@@ -86,7 +86,7 @@ def problems_of(settings: RedactionSettings) -> list[str]:
         elif problem := problem_of(own.pattern):
             found.append(
                 f"redaction pattern {own.name!r} is not accepted ({problem}); look-around, back references "
-                "and patterns that match nothing at all are not possible"
+                "and patterns that match nothing or nearly everything are not possible"
             )
     return found
 

@@ -17,8 +17,12 @@ from kong_ai_tracing.redaction.rules import Span
 _MAX_MEMORY = 2 << 20
 """For each automaton; one that needs more begins anew, which costs time and no memory."""
 _MAX_PLACES = 5000
-"""RE2 may look ahead to the end of a text for each single place, so that their number is what has to be
-bounded. What holds more is given as one place."""
+_WINDOW = 64 << 10
+_LONGEST_MATCH = 16 << 10
+"""RE2 may look ahead to the end of a text for each single place of an operator's expression. So the number of
+places is bounded, a text with more of them being given as one, and how far it may look ahead."""
+_WORDS = b"The quick brown fox jumps over 12 lazy dogs, at half past nine; and it costs 12.50 EUR.".split()
+"""What is in every text. An expression that takes most of each is a mistake."""
 
 
 class _Expression(Protocol):
@@ -26,7 +30,7 @@ class _Expression(Protocol):
 
     def search(self, text: bytes, pos: int = 0) -> re.Match[bytes] | None: ...
     def fullmatch(self, text: bytes) -> re.Match[bytes] | None: ...
-    def finditer(self, text: bytes) -> Iterator[re.Match[bytes]]: ...
+    def finditer(self, text: bytes, pos: int = 0, endpos: int | None = None) -> Iterator[re.Match[bytes]]: ...
 
 
 class Finder:
@@ -69,23 +73,46 @@ class OwnFinder:
     def places(self, number: int, text: bytes) -> list[Span]:
         """Where one expression matches, in order."""
         places: list[Span] = []
-        for match in self._expressions[number].finditer(text):
+        for span in _spans(self._expressions[number], text):
             if len(places) == _MAX_PLACES:
                 return [(0, len(text))]
-            places.append(match.span())
+            places.append(span)
         return places
+
+
+def _spans(expression: _Expression, text: bytes) -> Iterator[Span]:
+    """Where it matches, in order; what is longer than some thousand bytes may be found in part."""
+    start = end = 0
+    while end < len(text):
+        end = min(start + _WINDOW, len(text))
+        settled = start
+        for match in expression.finditer(text, start, end):
+            first, last = match.span()
+            if first == last:
+                continue
+            if last == end < len(text) and first > start:
+                settled = first  # it may go on
+                break
+            settled = last
+            yield first, last
+        start = max(settled, end - _LONGEST_MATCH)
 
 
 def problem_of(expression: str) -> str | None:
     """Why an operator's expression is not taken; None when it is."""
     try:
-        matches_nothing = _compiled(expression).fullmatch(b"") is not None
+        compiled = _compiled(expression)
+        spans = [match.span() for text in (b"", *_WORDS) for match in compiled.finditer(text)]
     except UnicodeEncodeError:
         return "it is not valid Unicode"
     except re2.error as error:
         reason = error.args[0] if error.args else "no reason given"
         return reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
-    return "it also matches nothing at all" if matches_nothing else None
+    if any(start == end for start, end in spans):
+        return "it also matches nothing at all"
+    if 2 * sum(end - start for start, end in spans) > sum(map(len, _WORDS)):
+        return "it takes most words of an ordinary text"
+    return None
 
 
 def _compiled(expression: str) -> _Expression:
