@@ -23,6 +23,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
+from langfuse_media import MEDIA, STORAGE, MediaShelf
 from langfuse_rules import RejectedError, read_export
 from langfuse_script import Answer, Script
 
@@ -72,6 +73,7 @@ class FakeLangfuse:
     violations: list[str] = field(default_factory=list)
 
     connections: int = 0
+    media: MediaShelf = field(default_factory=MediaShelf)
 
     def __post_init__(self) -> None:
         self._script = Script()
@@ -96,6 +98,11 @@ class FakeLangfuse:
         """Replace the answers to come."""
         with self._changed:
             self._script = Script(text)
+
+    def script_media(self, *, asking: str = "", storing: str = "") -> None:
+        """Replace the answers to come of the media store."""
+        with self._changed:
+            self.media.asking, self.media.storing = Script(asking), Script(storing)
 
     def wait_for(self, condition: Callable[[FakeLangfuse], bool], timeout_seconds: float = 10) -> None:
         """Block until the condition holds; it is looked at after each request."""
@@ -135,7 +142,21 @@ class FakeLangfuse:
         with self._changed:
             request = Request(len(self.requests) + 1, path, time.time(), headers, wire_bytes)
             self.requests.append(request)
+            if path == MEDIA:
+                return request, self.media.asking.next()
+            if path.startswith(STORAGE):
+                return request, self.media.storing.next()
             return request, self._script.next() if path in (OTLP, BATCH) else Answer()
+
+    def take_media(self, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any]:
+        with self._changed:
+            if path == MEDIA:
+                return self.media.ask(json.loads(body), self.url)
+            name = path.rpartition("/")[2]
+            if path.startswith(MEDIA):
+                return self.media.tell(name, json.loads(body))
+            self.media.put(name, headers, body)
+            return 200, ""
 
     def accept(self, request: Request, spans: list[dict[str, Any]], violations: list[str]) -> None:
         with self._changed:
@@ -220,6 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
             langfuse.script(body.decode())
             self._answer(200, {})
             return
+        if path == MEDIA:
+            self._take_media(path, body)
+            return
         headers = {name.lower(): value for name, value in self.headers.items()}
         request, answer = langfuse.arrived(path, headers, len(body))
         takes = {OTLP: self._take_export, BATCH: self._take_batch}
@@ -237,6 +261,22 @@ class _Handler(BaseHTTPRequestHandler):
                 status, said = takes[path](request, body)
             except RejectedError as rejected:
                 status, said = rejected.status, {"error": rejected.error}
+        self._reply(request, answer, status, said)
+
+    def do_PUT(self) -> None:
+        self._take_media(self.path.partition("?")[0], self._body())
+
+    def do_PATCH(self) -> None:
+        self._take_media(self.path.partition("?")[0], self._body())
+
+    def _take_media(self, path: str, body: bytes) -> None:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        request, answer = self.server.langfuse.arrived(path, headers, len(body))
+        wants_keys = path.startswith(MEDIA)
+        refusal = self._unauthorized() if wants_keys else None
+        status, said = refusal or (answer.status, {"message": f"scripted {answer.word}"})
+        if refusal is None and answer.accepts:
+            status, said = self.server.langfuse.take_media(path, headers, body)
         self._reply(request, answer, status, said)
 
     def _reply(self, request: Request, answer: Answer, status: int, said: Any) -> None:

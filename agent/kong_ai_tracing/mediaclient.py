@@ -67,6 +67,8 @@ class MediaClient:
             return Refused("Langfuse gives this medium another id")
         if address is None:
             return Accepted()
+        if not isinstance(address, str):
+            return TryLater("not understood: the address for an upload")
         began = time.monotonic()
         stored = await self._storage.put(address, content=medium.data, headers=_headers(medium, address))
         outcome = _of_storage(stored)
