@@ -250,6 +250,46 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
     assert len(langfuse.requests) == requests, "what was delivered is not sent again"
 
 
+RETRIES = Path(__file__).parent / "fixtures" / "kong" / "retries.jsonl"
+
+
+def parents_in(langfuse: FakeLangfuse) -> dict[str, str | None]:
+    """By id of each span the name of the one it hangs under."""
+    names = {span["spanId"]: span["name"] for span in langfuse.spans}
+    return {span["spanId"]: names.get(span.get("parentSpanId", "")) for span in langfuse.spans}
+
+
+def test_failed_tries_are_delivered_below_their_calls_and_are_in_the_account(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """Four calls with five failed tries among them."""
+    result = host.run("backfill", str(RETRIES))
+    assert result.returncode == 0, result.stderr
+    assert "spans 9 = calls 4 + roots of shared traces 0 + within calls 5\n" in result.stdout
+    parents = list(parents_in(langfuse).values())
+    assert (len(parents), parents.count(None)) == (9, 4)
+
+
+def test_what_happened_within_waiting_calls_outlives_a_kill(host: Host, langfuse: FakeLangfuse) -> None:
+    """They wait with their call, which waits for company, and are delivered once with it."""
+    host.configure(langfuse, "[grouping]", "trace_idle_seconds = 5")
+    host.start()
+    wait_until(lambda: b"service.ready" in host.messages.read_bytes(), "readiness")
+    lines = [json.loads(line) for line in RETRIES.read_bytes().splitlines()]
+    for line in lines:
+        line["request"]["headers"]["traceparent"] = f"00-{'a' * 32}-{'b' * 16}-01"
+    host.write(*(json.dumps(line).encode() + b"\n" for line in lines))
+    wait_until(lambda: host.status()["waiting_calls"] == 4, "the calls to be held on disk")
+    host.kill()
+    host.start()
+    wait_until(lambda: len(langfuse.span_ids()) == 10, "the calls, their failed tries and a root")
+    host.stop()
+    parents = list(parents_in(langfuse).values())
+    assert parents.count(None) == 1
+    assert sum(parent is not None and parent.startswith("chat") for parent in parents) == 5
+    assert {span["traceId"] for span in langfuse.spans} == {"a" * 32}
+
+
 def test_a_damaged_archive_is_told(host: Host, langfuse: FakeLangfuse) -> None:
     """Also when it is the last file, and the run ends right after it."""  # covers CMP-06
     packed = host.directory / "ai.log.1.gz"
