@@ -14,8 +14,9 @@ ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     archivefiles
     lines identity notices patterns streams copies streamtable settling catalog compressed files watcher
-    entries matching operatorrules awsframes bodies eventstreams usage payloads sections providers
-    observations labels contextsources offers tracekeys optouts context levels timing facts readings
+    entries matching operatorrules ruling pricing awsframes bodies eventstreams usage payloads sections providers
+    observations labels contextsources mapping traceids places offers tracekeys
+    optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
     calls redaction redact privacy protection spans traces tracejson otlp shortening
@@ -26,8 +27,9 @@ ORDER = """
     mediaclient ledger uploads outgoing settlement delivery pipeline
     archives
     config projects signals logs assembly
-    tree service daemon backfill preview checks check status statustext demolines demostory demo
-    cli __main__
+    tree service daemon backfill preview checks check status statustext
+    states refusedbodies refused refusedtext checkpoint demolines demostory demo
+    commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
 
 

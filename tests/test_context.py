@@ -272,11 +272,9 @@ def test_tags_environment_release_and_version_are_read() -> None:
     assert (found.tags, found.release, found.version) == (["a", "b"], "r", "2")
     assert asked(headers={"langfuse-tags": "x,y"}).context.tags == ["x", "y"]
     assert asked(headers={"baggage": "langfuse_environment=st%61ging"}).context.environment == "staging"
-    settings = CallSettings(
-        environment="dev", release="1.0", version="2", service_environments={"models": "eu"}
-    )
+    settings = CallSettings(environment="dev", release="1.0", version="2")
     found = asked(settings=settings).context
-    assert (found.environment, found.release, found.version) == ("eu", "1.0", "2")
+    assert (found.environment, found.release, found.version) == ("dev", "1.0", "2")
 
 
 def test_values_beyond_the_limits_are_mended_and_said_to_be() -> None:

@@ -17,9 +17,12 @@ from kong_ai_tracing.localstore import LocalStore
 from kong_ai_tracing.mediaclient import MediaClient
 from kong_ai_tracing.outcomes import Accepted, Outcome
 from kong_ai_tracing.pipeline import Rhythm
+from kong_ai_tracing.places import Places
+from kong_ai_tracing.pricing import Prices
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
 from kong_ai_tracing.protection import MediaPolicy, Protection
 from kong_ai_tracing.redact import OwnPattern, RedactionSettings, Redactor
+from kong_ai_tracing.ruling import Providers, Rules
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.store import Restored, Store
 from kong_ai_tracing.traces import Grouping, GroupingLimits
@@ -93,6 +96,11 @@ def call_settings_of(config: Config) -> CallSettings:
         group_by_correlation_id=config.grouping.group_by_correlation_id,
         release=config.release,
         version=config.version,
+        join_caller_trace=config.grouping.join_caller_trace,
+        places=Places(config.mapping),
+        rules=Rules(config.rule),
+        providers=Providers(config.provider),
+        prices=Prices(config.price),
     )
 
 
@@ -134,7 +142,9 @@ def media_client_of(config: Config) -> MediaClient:
 
 def openness() -> Protection:
     """For the eyes of who runs `preview`: everything, with words for media as they are always sent."""
-    return Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings(kinds=("none",))))
+    return Protection(
+        Privacy(PrivacySettings(), heed_rules=False), Redactor(RedactionSettings(kinds=("none",)))
+    )
 
 
 def grouping_of(config: Config) -> Grouping:

@@ -26,6 +26,8 @@ from kong_ai_tracing.guardrails import checked
 from kong_ai_tracing.ids import observation_id_from_seed
 from kong_ai_tracing.labels import limited
 from kong_ai_tracing.observations import Child, Level, Observation
+from kong_ai_tracing.operatorrules import ProviderRule
+from kong_ai_tracing.pricing import priced_by
 from kong_ai_tracing.providers import Exchange, exchange_of, may_be_call
 from kong_ai_tracing.readings import Reading, read_plain, read_section
 from kong_ai_tracing.rpc import Rpc, rpc_observation, rpcs_of
@@ -44,33 +46,44 @@ class AICall(Struct, kw_only=True):
     context: Context
     children: list[Child] = field(default_factory=list)
     """What happened within it. They go where it goes."""
+    parent_id: str | None = None
+    """The caller's own span, where calls are to hang under it."""
     explain: dict[str, str] = field(default_factory=dict)
     """Which source gave each context value (`user_id` → `header x-user-id`); filled on request only."""
+    passed_over: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For each context value what other sources said; filled on request only."""
 
 
 def calls_of(entry: LogEntry, settings: CallSettings, explain: bool = False) -> list[AICall]:
     """The calls in one log entry; none when it is other traffic."""
+    rule = settings.providers.find(entry)
+    if rule is not None and not rule.ai:
+        return []
     ai = entry.ai
     rpcs = rpcs_of(ai) if ai else []
-    read = _read(entry, ai, rpcs)
+    read = _read(entry, ai, rpcs, rule)
     if not read:
         return _rpc_calls(entry, rpcs, settings, explain=explain) if rpcs else []
     main = read[0] if len(read) == 1 else next((each for each in read if each.is_proxied), read[0])
     identity = identify(
         entry, main.exchange.request_headers, main.request.fields or {}, settings, explain=explain
     )
-    return [_call(each, identity, rpcs if each is main else [], is_main=each is main) for each in read]
+    if explain and rule is not None:
+        identity.sources["provider"] = settings.providers.name_of(rule)
+    return [
+        _call(each, identity, settings, rpcs if each is main else [], is_main=each is main) for each in read
+    ]
 
 
-def _read(entry: LogEntry, ai: dict[str, Any], rpcs: list[Rpc]) -> list[Reading]:
+def _read(entry: LogEntry, ai: dict[str, Any], rpcs: list[Rpc], rule: ProviderRule | None) -> list[Reading]:
     if sections := sections_of(ai):
-        exchange, captured = exchange_of(entry), captured_of(entry)
+        exchange, captured = exchange_of(entry, rule), captured_of(entry)
         return [read_section(exchange, section, captured) for section in sections]
     if rpcs:
         return []
     objects = objects_in(ai) if ai else {}
-    if may_be_call(entry):
-        reading = read_plain(exchange_of(entry), Section(objects=objects), captured_of(entry))
+    if may_be_call(entry, rule):
+        reading = read_plain(exchange_of(entry, rule), Section(objects=objects), captured_of(entry))
         if reading is not None:
             return [reading]
     if objects and checked(objects):
@@ -78,10 +91,12 @@ def _read(entry: LogEntry, ai: dict[str, Any], rpcs: list[Rpc]) -> list[Reading]
     return []
 
 
-def _call(read: Reading, identity: Identity, rpcs: list[Rpc], *, is_main: bool) -> AICall:
+def _call(
+    read: Reading, identity: Identity, settings: CallSettings, rpcs: list[Rpc], *, is_main: bool
+) -> AICall:
     entry = read.exchange.entry
     call_id = observation_id_from_seed(entry.seed if is_main else f"{entry.seed}/{read.section.namespace}")
-    observation = _observation(read, identity)
+    observation = _observation(read, identity, settings)
     return AICall(
         id=call_id,
         observation=observation,
@@ -89,17 +104,23 @@ def _call(read: Reading, identity: Identity, rpcs: list[Rpc], *, is_main: bool) 
         children=(
             children_of(call_id, observation, entry, read.section.objects, rpcs) if read.is_proxied else []
         ),
+        parent_id=identity.parent_id,
         explain=identity.sources,
+        passed_over=identity.passed_over,
     )
 
 
-def _observation(read: Reading, identity: Identity) -> Observation:
+def _observation(read: Reading, identity: Identity, settings: CallSettings) -> Observation:
     exchange, section, asked, answered = read.exchange, read.section, read.asked, read.answered
     entry = exchange.entry
     timing = timing_of(entry, section, read.captured, streamed=read.streamed and not read.failed)
     level, status_message = read.level
     usage, usage_source = read.usage
     model, requested, provider = read.model, read.requested_model, read.provider
+    cost, cost_source = read.cost, None
+    if settings.prices and not cost and not read.cache_hit:
+        cost = settings.prices.cost_of((model, requested), provider, usage)
+        cost_source = priced_by(usage_source) if cost else None
     return Observation(
         type="span" if read.cache_hit else read.dialect.type,
         name=_name(read, identity, requested or model),
@@ -114,7 +135,7 @@ def _observation(read: Reading, identity: Identity) -> Observation:
         input=asked.input,
         output=None if read.refused else answered.output,
         usage_details=usage,
-        cost_details=read.cost,
+        cost_details=cost,
         metadata=known(
             {"provider": provider, "model": model, "environment": identity.context.environment},
             {"request_model": requested if requested != model else None},
@@ -124,6 +145,7 @@ def _observation(read: Reading, identity: Identity) -> Observation:
             facts_of_call(asked, answered, read.request.body, read.response.body),
             facts_of_speed(timing, usage),
             {"streaming": read.streamed, "usage_source": usage_source, "cache_status": read.cache_status},
+            {"cost_source": cost_source},
             {"parent_span_id": identity.parent_span_id},
         ),
         origin=entry.origin,
@@ -167,5 +189,7 @@ def _rpc_call(rpc: Rpc, index: int, alone: bool, exchange: Exchange, identity: I
         observation=observation,
         context=identity.context,
         children=[] if index else children_of(call_id, observation, entry, {}, []),
+        parent_id=identity.parent_id,
         explain=identity.sources,
+        passed_over=identity.passed_over,
     )

@@ -15,9 +15,13 @@ from kong_ai_tracing.entries import LogEntry, table, text
 from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import environment_of, flat, label, limited, tags_of
-from kong_ai_tracing.offers import METADATA_MEMBERS, Offers, offers_of
+from kong_ai_tracing.mapping import FIELDS, LABEL
+from kong_ai_tracing.offers import Offers, offers_of
 from kong_ai_tracing.optouts import OptOut, opt_out_of
-from kong_ai_tracing.tracekeys import parent_span_of, trace_key_of
+from kong_ai_tracing.places import DEFAULT_PLACES, Places
+from kong_ai_tracing.pricing import NO_PRICES, Prices
+from kong_ai_tracing.ruling import NO_PROVIDERS, NO_RULES, Decision, Providers, Rules
+from kong_ai_tracing.tracekeys import parent_id_of, trace_key_of
 
 ADJUSTED = "kong_ai_tracing.adjusted"
 """Metadata: names of the values that had to be changed to be accepted."""
@@ -46,8 +50,13 @@ class CallSettings(Struct, frozen=True, kw_only=True):
     group_by_correlation_id: bool = False
     release: str | None = None
     version: str | None = None
-    service_environments: dict[str, str] = field(default_factory=dict)
-    """Environment by name or id of a Kong service or route."""
+    join_caller_trace: bool = False
+    """Whether the caller's own span becomes the parent of its calls."""
+    places: Places = DEFAULT_PLACES
+    """Where the values of a context are looked for."""
+    rules: Rules = NO_RULES
+    providers: Providers = NO_PROVIDERS
+    prices: Prices = NO_PRICES
 
 
 class Context(Struct, kw_only=True):
@@ -67,6 +76,8 @@ class Context(Struct, kw_only=True):
     metadata: dict[str, Any] = field(default_factory=dict)
     opt_out: OptOut | None = None
     """What the caller wants kept out."""
+    ruling: Decision | None = None
+    """What the operator's rules say of it."""
 
 
 class Identity(Struct):
@@ -75,8 +86,13 @@ class Identity(Struct):
     context: Context
     observation_name: str | None
     parent_span_id: str | None
-    sources: dict[str, str]
+    """The caller's own span as it was found."""
+    parent_id: str | None = None
+    """The observation under which the call hangs, where the caller's span is to be its parent."""
+    sources: dict[str, str] = field(default_factory=dict)
     """Which source gave each value; empty unless asked for."""
+    passed_over: dict[str, dict[str, str]] = field(default_factory=dict)
+    """For each value what other sources said; empty unless asked for."""
 
 
 def identify(
@@ -84,11 +100,12 @@ def identify(
 ) -> Identity:
     """Read the identity of a call from the head of its request, its body, and Kong."""
     metadata = table(value_of(body["metadata"])) if "metadata" in body else {}
-    offers = offers_of(entry, headers, body, metadata)
-    key = trace_key_of(entry, headers, offers, by_correlation_id=settings.group_by_correlation_id)
+    offers = offers_of(entry, headers, body, metadata, settings.places, every=explain)
+    key = trace_key_of(entry, offers, by_correlation_id=settings.group_by_correlation_id)
     fitting = _Fitting()
     name, name_source = _trace_name(entry, offers, settings)
-    environment, environment_source = _environment(entry, offers, settings)
+    ruling = settings.rules.decide(entry)
+    environment, environment_source = _environment(offers, ruling, settings)
     context = Context(
         trace_id=key[0] if key else trace_id_from_seed(entry.seed),
         shared=key is not None,
@@ -99,17 +116,26 @@ def identify(
         tags=tags_of(tags) if (tags := offers.get("tags")) else [],
         release=fitting.fit("release", offers.text("release") or settings.release),
         version=fitting.fit("version", offers.text("version") or settings.version),
-        metadata=_metadata(offers, metadata),
+        metadata=_metadata(offers, metadata, settings.places),
         opt_out=opt_out_of(headers, metadata),
+        ruling=ruling,
     )
     if fitting.originals:
         context.metadata.update(fitting.notes())
     identity = Identity(
-        context, _observation_name(offers, fitting), parent_span_of(headers, offers), sources={}
+        context,
+        _observation_name(offers, fitting),
+        offers.text("parent_span_id"),
+        parent_id_of(offers, key) if settings.join_caller_trace else None,
     )
     if explain:
         trace_source = key[1] if key else _own_id(entry)
-        identity.sources = _sources(offers, trace_source, name_source, environment_source)
+        identity.sources = _sources(
+            offers, trace_source, name_source, environment_source, ruling, settings.places
+        )
+        if fitting.originals:
+            identity.sources[ADJUSTED] = context.metadata[ADJUSTED]
+        identity.passed_over = _passed_over(offers, environment_source, ruling, settings.places)
     return identity
 
 
@@ -147,14 +173,12 @@ def _trace_name(entry: LogEntry, offers: Offers, settings: CallSettings) -> tupl
     return entry.path or entry.upstream_path or "/", "request path"
 
 
-def _environment(entry: LogEntry, offers: Offers, settings: CallSettings) -> tuple[str, str]:
+def _environment(offers: Offers, ruling: Decision | None, settings: CallSettings) -> tuple[str, str]:
+    """The caller's word, else that of a rule. An operator who trusts no caller maps it to nothing."""
     if named := offers.text("environment"):
         return named, offers.source("environment") or ""
-    if settings.service_environments:
-        for kind, entity in (("route", entry.route), ("service", entry.service)):
-            for member in ("name", "id"):
-                if found := settings.service_environments.get(text(entity.get(member)) or ""):
-                    return found, f"configuration of {kind} {member}"
+    if ruling and ruling.environment:
+        return ruling.environment, ruling.sources["environment"]
     return settings.environment, "configuration"
 
 
@@ -165,12 +189,17 @@ def _observation_name(offers: Offers, fitting: _Fitting) -> str | None:
     return fitting.fit("observation_name", name)
 
 
-def _metadata(offers: Offers, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Labels of the trace: those with a name of their own, then whatever the caller added."""
+def _metadata(offers: Offers, metadata: dict[str, Any], places: Places) -> dict[str, Any]:
+    """Labels of the trace: whatever the caller added, then those that have a name."""
     found: dict[str, Any] = {}
     if metadata:
-        found = flat({name: value for name, value in metadata.items() if name not in METADATA_MEMBERS})
+        found = flat({name: value for name, value in metadata.items() if name not in places.own})
+        for path in places.own_below:
+            found.pop(path, None)
     found.update(offers.labels)
+    for field_name in places.labels:
+        if (value := offers.get(field_name)) is not None:
+            found.update(flat({field_name.removeprefix(LABEL): value}))
     for name in offers.among(_METADATA_FIELDS):
         found[name] = label(offers.text(name))
     return found
@@ -180,7 +209,9 @@ def _own_id(entry: LogEntry) -> str:
     return "kong request.id" if entry.request_id else "digest of the line"
 
 
-def _sources(offers: Offers, trace: str, name: str, environment: str) -> dict[str, str]:
+def _sources(
+    offers: Offers, trace: str, name: str, environment: str, ruling: Decision | None, places: Places
+) -> dict[str, str]:
     found = {
         "trace_id": trace,
         "user_id": offers.source("user_id"),
@@ -191,6 +222,25 @@ def _sources(offers: Offers, trace: str, name: str, environment: str) -> dict[st
         "environment": environment,
         "release": offers.source("release"),
         "version": offers.source("version"),
+        "parent_span_id": offers.source("parent_span_id"),
     }
-    found.update((field, offers.source(field)) for field in sorted(_METADATA_FIELDS))
+    found.update((field, offers.source(field)) for field in (*sorted(_METADATA_FIELDS), *places.labels))
+    if ruling:
+        found.update((f"privacy.{key}", rule) for key, rule in ruling.sources.items() if key != "environment")
     return {field: source for field, source in found.items() if source}
+
+
+def _passed_over(
+    offers: Offers, environment: str, ruling: Decision | None, places: Places
+) -> dict[str, dict[str, str]]:
+    """What other sources said of each field, as labels of bounded length."""
+    found = {
+        field: offers.passed_over(field) for field in (*FIELDS, *sorted(_METADATA_FIELDS), *places.labels)
+    }
+    if ruling and ruling.environment and environment != ruling.sources["environment"]:
+        found["environment"][ruling.sources["environment"]] = ruling.environment
+    return {
+        field: {source: str(label(value)) for source, value in others.items()}
+        for field, others in found.items()
+        if others
+    }

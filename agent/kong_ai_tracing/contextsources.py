@@ -1,7 +1,8 @@
 """Where the identity of a call may stand, in the order in which the places are trusted.
 
 Each field has its list of sources, the first that says something wins. Header names are in lower case with
-hyphens for underscores. `header a.b` is member `b` of header `a`, which holds a JSON object.
+hyphens for underscores. `header a.b` is member `b` of header `a`, which holds a JSON object. An operator's
+`[mapping]` puts others before them, after them or in their place (`mapping.py`).
 """
 
 from __future__ import annotations
@@ -86,6 +87,22 @@ SOURCES: dict[str, tuple[str, ...]] = {
             body trace.trace_id
             header x-portkey-trace-id
             header x-merge-trace-id
+            header traceparent
+            kong trace_id.w3c
+            kong trace_id.b3
+            kong trace_id.jaeger
+            kong trace_id.ot
+            kong trace_id.datadog
+            kong trace_id.gcp
+            kong trace_id.aws
+            kong trace_id.instana
+            header x-b3-traceid
+            header b3
+            header x-datadog-trace-id
+            header uber-trace-id
+            header ot-tracer-traceid
+            header x-message-id
+            body metadata.message_id
         """,
         "parent_span_id": """
             header x-langfuse-parent-span-id
@@ -93,6 +110,11 @@ SOURCES: dict[str, tuple[str, ...]] = {
             body metadata.parent_observation_id
             body trace.parent_span_id
             header x-portkey-parent-span-id
+            header traceparent
+            header x-b3-spanid
+            header b3
+            header x-datadog-parent-id
+            header uber-trace-id
         """,
         "message_id": """
             header x-message-id

@@ -12,6 +12,7 @@ from hashlib import sha256
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
 _HEX_16 = re.compile(r"[0-9a-f]{16}")
 _NO_TRACE = "0" * 32
+_NO_SPAN = "0" * 16
 
 
 def trace_id_from_seed(seed: str) -> str:
@@ -37,3 +38,11 @@ def trace_id_from(value: str) -> str | None:
     if _HEX_16.fullmatch(bare):
         return trace_id_from(bare.zfill(32))
     return trace_id_from_seed(value) if value else None
+
+
+def observation_id_from(value: str) -> str | None:
+    """A caller's own span id in Langfuse's form: 16 hex digits as they are, any other text is a seed."""
+    bare = value.strip().lower()
+    if _HEX_16.fullmatch(bare):
+        return bare if bare != _NO_SPAN else None
+    return observation_id_from_seed(value.strip()) if bare else None

@@ -59,6 +59,11 @@ def tags_of(value: Any) -> list[str]:
     return list(dict.fromkeys(limited(word) for word in words if word))[:_MAX_TAGS]
 
 
+def speaks_of_secret(name: str) -> bool:
+    """Whether a name is one under which keys and passwords are kept."""
+    return _SECRET.search(name) is not None
+
+
 def flat(values: dict[str, Any]) -> dict[str, Any]:
     """Labels one level deep, nested names joined with dots. Names that speak of secrets stay behind."""
     found: dict[str, Any] = {}
@@ -70,7 +75,7 @@ def _flatten(prefix: str, values: dict[str, Any], found: dict[str, Any], depth: 
     for name, value in values.items():
         if len(found) >= _MAX_KEYS:
             return
-        if value is None or _SECRET.search(name):
+        if value is None or speaks_of_secret(name):
             continue
         key = prefix + (f"_{name}" if name in _DROPPED_KEYS else name)
         if isinstance(value, dict) and depth < _MAX_DEPTH:

@@ -1,61 +1,20 @@
-"""What the places named in `contextsources` say in one entry, and which of them is believed."""
+"""What the operator's and our own places say in one entry, and which of them is believed."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
-from kong_ai_tracing.contextsources import SOURCES
-from kong_ai_tracing.entries import LogEntry, first_text, path_of, table, text
+from kong_ai_tracing.entries import LogEntry, first_text, path_of, table
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import flat
-
-_JSON_HEADERS = (
-    "langfuse-metadata",
-    "x-langfuse-metadata",
-    "x-portkey-metadata",
-    "cf-aig-metadata",
-    "x-tfy-metadata",
-    "x-litellm-spend-logs-metadata",
-)
-"""Headers whose value is an object of labels."""
+from kong_ai_tracing.places import Branch, Places, Use
 
 _PROPERTY_PREFIX = "helicone-property-"
-_BODY_OBJECTS = frozenset(("trace", "tensorzero::tags"))
 _LONGEST_PLAIN_USER = 20
-_ABSENT = frozenset(("", "null", "undefined", "none"))
-_VENDOR_SESSION = re.compile(r"x-[a-z0-9-]+-session-id")
 _LOOKS_LIKE_ID = re.compile(r"[\w.:-]{6,200}")
 _AGENT_USER = re.compile(r"(user_[0-9a-f]+)_account_[0-9a-f-]*_session_([0-9a-f-]{8,})")
-
-
-Use = tuple[str, int, str]
-"""A field that a place may give, the rank of the place there, and the name of the source."""
-
-
-def _uses_of(kind: str) -> dict[str, list[Use]]:
-    """For each place of a kind (`header`, `body` …) the fields it may give."""
-    uses: dict[str, list[Use]] = {}
-    for field, sources in SOURCES.items():
-        for rank, source in enumerate(sources):
-            if source.startswith(kind + " "):
-                uses.setdefault(source.removeprefix(kind + " "), []).append((field, rank, source))
-    return uses
-
-
-_HEADERS = _uses_of("header")
-_BAGGAGE = _uses_of("baggage")
-_KONG = _uses_of("kong")
-_BODY = _uses_of("body")
-_METADATA = {
-    place.removeprefix("metadata."): uses for place, uses in _BODY.items() if place.startswith("metadata.")
-}
-_BODY_MEMBERS = frozenset(_BODY)
-METADATA_MEMBERS = frozenset(_METADATA)
-"""Members of a body's `metadata` that become a field of their own."""
 
 
 class Offers:
@@ -68,16 +27,12 @@ class Offers:
         self.labels: dict[str, Any] = {}
         """What headers say beside the fields, as labels of the trace."""
 
-    def add(self, uses: list[Use] | None, value: Any) -> None:
+    def add(self, uses: list[Use], value: Any) -> None:
         """A value and the fields it may give. Words that mean nothing are passed over."""
-        if uses is None or value is None:
-            return
-        for field, rank, source in uses:
+        for field, rank, source, read in uses:
             best = self._best.get(field)
-            if best is None or rank < best[0]:
-                if not _says_something(value):
-                    return
-                self._best[field] = (rank, source, value)
+            if (best is None or rank < best[0]) and (found := read(value)) is not None:
+                self._best[field] = (rank, source, found)
 
     def get(self, field: str) -> Any:
         """The value of a field as it was found."""
@@ -98,114 +53,115 @@ class Offers:
         """Those of the fields that have a value."""
         return [] if fields.isdisjoint(self._best) else sorted(fields.intersection(self._best))
 
+    def passed_over(self, field: str) -> dict[str, Any]:
+        """What else was there, by source; known only to `AllOffers`."""
+        return {}
 
-def offers_of(entry: LogEntry, headers: dict[str, Any], body: Fields, metadata: dict[str, Any]) -> Offers:
-    """Look at all places. `metadata` is the body's object of that name."""
-    offers = Offers()
-    _from_headers(offers, headers)
-    _from_body(offers, body)
+
+class AllOffers(Offers):
+    """The same, and it remembers what was not believed."""
+
+    __slots__ = ("_all",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._all: dict[str, list[tuple[int, str, Any]]] = {}
+
+    def add(self, uses: list[Use], value: Any) -> None:
+        super().add(uses, value)
+        for field, rank, source, read in uses:
+            if (found := read(value)) is not None:
+                self._all.setdefault(field, []).append((rank, source, found))
+
+    def passed_over(self, field: str) -> dict[str, Any]:
+        offers = sorted(self._all.get(field, ()), key=lambda offer: offer[0])
+        return {source: value for _, source, value in offers if source != self.source(field)}
+
+
+def offers_of(
+    entry: LogEntry,
+    headers: dict[str, Any],
+    body: Fields,
+    metadata: dict[str, Any],
+    places: Places,
+    *,
+    every: bool = False,
+) -> Offers:
+    """Look at all places.
+
+    `metadata` is the body's object of that name; `every` keeps what is not believed as well.
+    """
+    offers = AllOffers() if every else Offers()
+    for name, branch, kind in places.telling(tuple(headers)):
+        if branch.uses and kind != "vendor":
+            offers.add(branch.uses, headers[name])
+        if kind:
+            _take_apart(offers, places, name, branch, kind, first_text(headers[name]) or "")
+    for name in places.body_members.intersection(body):
+        value, branch = value_of(body[name]), places.body[name]
+        offers.add(branch.uses, value.get("id") if isinstance(value, dict) else value)
+        if branch.members and isinstance(value, dict):
+            _walk(offers, branch.members, value)
     if metadata:
-        _from_metadata(offers, metadata)
-    _from_kong(offers, entry)
+        _walk(offers, places.metadata, metadata)
+        if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
+            _split_agent_user(offers, places, user)
+    for name in places.kong_members.intersection(entry.record):
+        value, branch = entry.record[name], places.kong[name]
+        if branch.uses:
+            offers.add(branch.uses, value)
+        if isinstance(value, dict):
+            _walk(offers, branch.members, value)
     return offers
 
 
-def _from_metadata(offers: Offers, metadata: dict[str, Any]) -> None:
-    for name in METADATA_MEMBERS.intersection(metadata):
-        offers.add(_METADATA[name], metadata[name])
-    if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
-        _split_agent_user(offers, user)
+def _walk(offers: Offers, members: dict[str, Branch], values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        if (branch := members.get(name)) is not None:
+            if branch.uses:
+                offers.add(branch.uses, value)
+            if branch.members and isinstance(value, dict):
+                _walk(offers, branch.members, value)
 
 
-def _says_something(value: Any) -> bool:
-    if isinstance(value, list):
-        return any(_says_something(item) for item in value)
-    word = text(value)
-    return word is not None and word.lower() not in _ABSENT
-
-
-@lru_cache(256)
-def _telling(names: tuple[str, ...]) -> tuple[str, ...]:
-    """The headers worth a look. Remembered, because a client sends the same headers again and again."""
-    return tuple(
-        name for name in names if name in _KNOWN_HEADERS or "session-id" in name or _PROPERTY_PREFIX in name
-    )
-
-
-def _from_headers(offers: Offers, headers: dict[str, Any]) -> None:
-    for name in _telling(tuple(headers)):
-        if name in _KNOWN_HEADERS:
-            _from_known_header(offers, name, headers[name])
-        elif "session-id" in name:
-            if _VENDOR_SESSION.fullmatch(name) and _LOOKS_LIKE_ID.fullmatch(first_text(headers[name]) or ""):
-                offers.add(_HEADERS["x-*-session-id"], headers[name])
-        elif _PROPERTY_PREFIX in name:
-            offers.labels.update(flat({name.removeprefix(_PROPERTY_PREFIX): first_text(headers[name])}))
-
-
-def _from_known_header(offers: Offers, name: str, value: Any) -> None:
-    if (uses := _HEADERS.get(name)) is not None:
-        offers.add(uses, value)
+def _take_apart(offers: Offers, places: Places, name: str, branch: Branch, kind: str, value: str) -> None:
+    """A header that holds more than one value."""
+    if kind == "vendor":
+        if _LOOKS_LIKE_ID.fullmatch(value):
+            offers.add(branch.uses, value)
+    elif kind == "baggage":
+        _read_baggage(offers, places, value)
+    elif kind == "referer":
+        offers.labels.update(flat({"referer": path_of(value) or None}))
+    elif kind == "property":
+        offers.labels.update(flat({name.removeprefix(_PROPERTY_PREFIX): value or None}))
     else:
-        _SPECIAL_HEADERS[name](offers, name, first_text(value))
+        _read_object(offers, branch, value, as_labels=kind == "labels")
 
 
-def _read_labels(offers: Offers, name: str, value: str | None) -> None:
+def _read_object(offers: Offers, branch: Branch, value: str, *, as_labels: bool) -> None:
     members = value_of(value)
     if not isinstance(members, dict):
-        offers.labels.update(flat({"metadata": value}))
+        if as_labels:
+            offers.labels.update(flat({"metadata": value or None}))
         return
-    offers.labels.update(flat(members))
-    for member, inner in members.items():
-        offers.add(_HEADERS.get(f"{name}.{member}"), inner)
+    if as_labels:
+        # What has a field of its own is no label: a user that is hashed must not stand here in clear.
+        labels = {name: inner for name, inner in members.items() if name not in branch.members}
+        offers.labels.update(flat(labels))
+    _walk(offers, branch.members, members)
 
 
-def _read_baggage(offers: Offers, name: str, value: str | None) -> None:
-    for entry in (value or "").split(","):
+def _read_baggage(offers: Offers, places: Places, value: str) -> None:
+    for entry in value.split(","):
         key, equals, word = entry.partition(";")[0].partition("=")
-        if equals:
-            offers.add(_BAGGAGE.get(key.strip().lower().replace("-", "_")), unquote(word.strip()))
+        if equals and (uses := places.baggage.get(key.strip().lower().replace("-", "_"))):
+            offers.add(uses, unquote(word.strip()))
 
 
-def _read_referer(offers: Offers, name: str, value: str | None) -> None:
-    offers.labels.update(flat({"referer": path_of(value)}))
-
-
-_SPECIAL_HEADERS: dict[str, Callable[[Offers, str, str | None], None]] = {
-    "baggage": _read_baggage,
-    "http-referer": _read_referer,
-    **dict.fromkeys(_JSON_HEADERS, _read_labels),
-}
-
-
-_KNOWN_HEADERS = frozenset((*_HEADERS, *_SPECIAL_HEADERS))
-
-
-def _from_body(offers: Offers, body: Fields) -> None:
-    for name in _BODY_MEMBERS.intersection(body):
-        value = value_of(body[name])
-        offers.add(_BODY[name], value.get("id") if isinstance(value, dict) else value)
-    for name in _BODY_OBJECTS.intersection(body):
-        for member, value in table(value_of(body[name])).items():
-            offers.add(_BODY.get(f"{name}.{member}"), value)
-
-
-def _split_agent_user(offers: Offers, user: str) -> None:
+def _split_agent_user(offers: Offers, places: Places, user: str) -> None:
     """Coding agents put user, account and session into the one field that Anthropic's API has."""
-    session = _METADATA["user_id (agent session)"]
     if match := _AGENT_USER.fullmatch(user):
-        offers.add(session, match[2])
+        offers.add(places.agent_session, match[2])
     elif user.startswith("{"):
-        offers.add(session, table(value_of(user)).get("session_id"))
-
-
-def _from_kong(offers: Offers, entry: LogEntry) -> None:
-    consumer = entry.consumer
-    for name, uses in _CONSUMER if consumer else ():
-        offers.add(uses, consumer.get(name))
-    entity = entry.record.get("authenticated_entity")
-    if isinstance(entity, dict):
-        offers.add(_KONG["authenticated_entity.id"], entity.get("id"))
-
-
-_CONSUMER = tuple((name, _KONG[f"consumer.{name}"]) for name in ("custom_id", "username", "id"))
+        offers.add(places.agent_session, table(value_of(user)).get("session_id"))

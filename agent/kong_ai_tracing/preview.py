@@ -18,7 +18,7 @@ from msgspec import Struct, field
 from kong_ai_tracing import assembly, otlp
 from kong_ai_tracing.archivefiles import DAMAGE, open_content
 from kong_ai_tracing.archives import ArchiveError
-from kong_ai_tracing.calls import CallSettings, calls_of
+from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, LineCutter, OversizedLine, SetAside
@@ -32,8 +32,18 @@ log = logging.getLogger(__name__)
 _POLL_SECONDS = 0.25
 _MAX_WAITING_TRACES = 10_000
 
-Explanations = dict[str, dict[str, str]]
-"""For each span id: which field of the log gave which value."""
+_LONGEST_PASSED_OVER = 60
+
+
+class Explanation(Struct, frozen=True):
+    """Which source gave which value of a span, and what other sources said."""
+
+    sources: dict[str, str]
+    passed_over: dict[str, dict[str, str]]
+
+
+Explanations = dict[str, Explanation]
+"""By span id."""
 
 
 def run(
@@ -140,10 +150,20 @@ class _Preview(Struct):
             self.kept_back.update(protected.counts)
             if not calls:
                 continue
-            self.explanations.update({call.id: call.explain for call in calls if call.explain})
+            self._explain(calls)
             self.now_ms = max(self.now_ms, calls[0].observation.ended_at_ms)
             self._collect(self.grouping.add(calls, self.now_ms))
             self._collect(self.grouping.due(self.now_ms))
+
+    def _explain(self, calls: Iterable[AICall]) -> None:
+        for call in calls:
+            if call.explain:
+                # What was not believed has not been redacted: then only where it stands is told.
+                passed_over = {
+                    field: dict.fromkeys(said, "") if self.redacted else said
+                    for field, said in call.passed_over.items()
+                }
+                self.explanations[call.id] = Explanation(call.explain, passed_over)
 
     def _collect(self, emissions: Iterable[Emission]) -> None:
         """Put the spans of a trace together; a trace that nobody else can join is shown at once."""
@@ -166,8 +186,8 @@ class _Preview(Struct):
         spans = list(self.waiting.pop(trace_id).values())
         if self.shown < self.limit:
             self.shown += 1
-            found = {span.id: self.explanations.pop(span.id, {}) for span in spans}
-            self.show(spans, {span_id: sources for span_id, sources in found.items() if sources})
+            found = {span.id: self.explanations.pop(span.id, None) for span in spans}
+            self.show(spans, {span_id: why for span_id, why in found.items() if why is not None})
 
 
 def _printer(format: str) -> Callable[[list[Span], Explanations], None]:  # noqa: A002
@@ -182,17 +202,33 @@ def _printer(format: str) -> Callable[[list[Span], Explanations], None]:  # noqa
     def print_tree(spans: list[Span], explanations: Explanations) -> None:
         print_trace(orjson.loads(orjson.dumps(trace_json(spans))), console)
         for span in spans:
-            for value, source in sorted(explanations.get(span.id, {}).items()):
-                console.out(f"    {span.observation.name}: {value} ← {source}", highlight=False)
+            if why := explanations.get(span.id):
+                for value in sorted(why.sources.keys() | why.passed_over.keys()):
+                    console.out(f"    {span.observation.name}: {_explained(value, why)}", highlight=False)
 
     return print_tree
+
+
+def _explained(value: str, why: Explanation) -> str:
+    others = ", ".join(
+        f"{source} {_short(said)}".rstrip() for source, said in why.passed_over.get(value, {}).items()
+    )
+    return f"{value} ← {why.sources.get(value, 'nothing')}" + (f"; passed over: {others}" if others else "")
+
+
+def _short(text: str) -> str:
+    # What a caller sent must not move the cursor, or colour the screen.
+    plain = "".join(letter if letter.isprintable() else " " for letter in text)
+    return plain if len(plain) <= _LONGEST_PASSED_OVER else plain[:_LONGEST_PASSED_OVER] + "…"
 
 
 def _print_json(spans: list[Span], explanations: Explanations) -> None:
     trace = trace_json(spans)
     for observation in trace["observations"]:
-        if sources := explanations.get(observation["id"]):
-            observation["explain"] = sources
+        if why := explanations.get(observation["id"]):
+            observation["explain"] = why.sources
+            if why.passed_over:
+                observation["passedOver"] = why.passed_over
     _write_line(orjson.dumps(trace))
 
 

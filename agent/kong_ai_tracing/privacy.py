@@ -11,13 +11,18 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.context import Context
 from kong_ai_tracing.observations import Observation
 from kong_ai_tracing.optouts import OptOut
+from kong_ai_tracing.ruling import Decision
 
 WITHHELD = "kong_ai_tracing.withheld"
 """Metadata: what was kept out, `input`, `output` or both."""
 
 _NO_WISH = OptOut()
+_CONSUMER = "kong_consumer"
+_WHOLE_USER = "kong_ai_tracing.user_id"
+"""Metadata: the user as it was before it was shortened."""
 _SAMPLE_DIGITS = 8
 _USER_DIGITS = 32
 
@@ -38,27 +43,33 @@ class PrivacySettings(Struct, frozen=True):
 
 
 class Privacy:
-    """Applies the settings to one call at a time. The same call always has the same outcome."""
+    """Applies the settings to one call at a time. The same call always has the same outcome.
 
-    def __init__(self, settings: PrivacySettings) -> None:
+    The operator's rules, which a call has with it, come before the settings; `heed_rules` is for those who
+    look at their own calls.
+    """
+
+    def __init__(self, settings: PrivacySettings, *, heed_rules: bool = True) -> None:
         self._settings = settings
-        self._below: int = round(settings.sample_rate * 16**_SAMPLE_DIGITS)
+        self._heed_rules = heed_rules
 
     def apply(self, call: AICall) -> AICall | None:
         """The call as it may leave; None when it is not in the sample."""
-        settings = self._settings
-        if settings.sample_rate < 1 and not self._is_sampled(call):
+        settings, context = self._settings, call.context
+        if context.ruling is not None and self._heed_rules:
+            settings = _ruled(settings, context.ruling)
+        if settings.sample_rate < 1 and not _is_sampled(call, settings):
             return None
-        context = call.context
-        if settings.user_id == "hash" and context.user_id is not None:
-            context = replace(context, user_id=self._hashed(context.user_id))
+        observation = call.observation
+        if settings.user_id == "hash":
+            context, observation = _without_user(context, observation, settings.user_id_salt)
         wish = context.opt_out or _NO_WISH
-        observation = self._withheld(call.observation, wish)
+        observation = _withheld(observation, settings, wish)
         if call.children:
             # What is a question to one of them may hold the answer of another: no wish divides them.
             any_of_it = OptOut(True, True) if wish.input or wish.output else _NO_WISH
             children = [
-                replace(child, observation=self._withheld(child.observation, any_of_it))
+                replace(child, observation=_withheld(child.observation, settings, any_of_it))
                 for child in call.children
             ]
             return replace(call, context=context, observation=observation, children=children)
@@ -66,31 +77,56 @@ class Privacy:
             return call
         return replace(call, context=context, observation=observation)
 
-    def _is_sampled(self, call: AICall) -> bool:
-        if self._settings.keep_errors and call.observation.level == "ERROR":
-            return True
-        place = int(call.context.trace_id[:_SAMPLE_DIGITS], 16)
-        return place < self._below
 
-    def _hashed(self, user_id: str) -> str:
-        return hmac(self._settings.user_id_salt.encode(), user_id.encode(), sha256).hexdigest()[:_USER_DIGITS]
+def _ruled(settings: PrivacySettings, ruling: Decision) -> PrivacySettings:
+    return replace(
+        settings,
+        content=ruling.content or settings.content,
+        user_id=ruling.user_id or settings.user_id,
+        sample_rate=settings.sample_rate if ruling.sample_rate is None else ruling.sample_rate,
+    )
 
-    def _withheld(self, observation: Observation, wish: OptOut) -> Observation:
-        """Prompts and answers leave only as far as the operator and the caller both agree."""
-        all_of_it = self._settings.content != "full"
-        keep_input = observation.input is None or not (all_of_it or wish.input)
-        keep_output = observation.output is None or not (all_of_it or wish.output)
-        if keep_input and keep_output:
-            return observation
-        names = [name for name, kept in (("input", keep_input), ("output", keep_output)) if not kept]
-        return replace(
-            observation,
-            input=observation.input if keep_input else self._instead(observation.input),
-            output=observation.output if keep_output else self._instead(observation.output),
-            metadata=observation.metadata | {WITHHELD: ",".join(names)},
-        )
 
-    def _instead(self, text: bytes | None) -> bytes | None:
-        if self._settings.content != "hashed" or text is None:
-            return None
-        return orjson.dumps({"sha256": sha256(text).hexdigest(), "bytes": len(text)})
+def _is_sampled(call: AICall, settings: PrivacySettings) -> bool:
+    if settings.keep_errors and call.observation.level == "ERROR":
+        return True
+    place = int(call.context.trace_id[:_SAMPLE_DIGITS], 16)
+    return place < settings.sample_rate * 16.0**_SAMPLE_DIGITS
+
+
+def _without_user(context: Context, observation: Observation, salt: str) -> tuple[Context, Observation]:
+    """A digest in each place where it is said who asked."""
+    if context.user_id is not None:
+        labels = {name: value for name, value in context.metadata.items() if name != _WHOLE_USER}
+        context = replace(context, user_id=_hashed(context.user_id, salt), metadata=labels)
+    if (consumer := observation.metadata.get(_CONSUMER)) is not None:
+        metadata = observation.metadata | {_CONSUMER: _hashed(str(consumer), salt)}
+        observation = replace(observation, metadata=metadata)
+    return context, observation
+
+
+def _hashed(user_id: str, salt: str) -> str:
+    return hmac(salt.encode(), user_id.encode(), sha256).hexdigest()[:_USER_DIGITS]
+
+
+def _withheld(observation: Observation, settings: PrivacySettings, wish: OptOut) -> Observation:
+    """Prompts and answers leave only as far as the operator and the caller both agree."""
+    all_of_it = settings.content != "full"
+    keep_input = observation.input is None or not (all_of_it or wish.input)
+    keep_output = observation.output is None or not (all_of_it or wish.output)
+    if keep_input and keep_output:
+        return observation
+    names = [name for name, kept in (("input", keep_input), ("output", keep_output)) if not kept]
+    hashed = settings.content == "hashed"
+    return replace(
+        observation,
+        input=observation.input if keep_input else _instead(observation.input, hashed=hashed),
+        output=observation.output if keep_output else _instead(observation.output, hashed=hashed),
+        metadata=observation.metadata | {WITHHELD: ",".join(names)},
+    )
+
+
+def _instead(text: bytes | None, *, hashed: bool) -> bytes | None:
+    if not hashed or text is None:
+        return None
+    return orjson.dumps({"sha256": sha256(text).hexdigest(), "bytes": len(text)})

@@ -7,6 +7,7 @@ stops only itself: it has its own positions, outbox, back-off and health, and th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -18,6 +19,9 @@ from kong_ai_tracing.matching import Match
 DIRECTORY = "destinations"
 MAIN = "langfuse"
 LOCAL = "local"
+
+Content = Literal["full", "metadata", "hashed"]
+_FROM_MOST_TO_LEAST: tuple[Content, ...] = ("full", "hashed", "metadata")
 
 
 class Project(Struct, frozen=True):
@@ -43,10 +47,17 @@ def state_dir_of(state_dir: Path, name: str) -> Path:
     return state_dir / DIRECTORY / name
 
 
+def _least(ruled: Content | None, own: Content) -> Content | None:
+    return None if ruled is None else max(ruled, own, key=_FROM_MOST_TO_LEAST.index)
+
+
 def _project(config: Config, table: DestinationTable) -> Project:
     privacy, delivery = config.privacy, config.delivery
+    rules = config.rule
     if table.content is not None:
         privacy = replace(privacy, content=table.content)
+        # A rule may reduce further what this project gets, and never widen it.
+        rules = tuple(replace(rule, content=_least(rule.content, table.content)) for rule in rules)
     if table.outbox_max_bytes is not None:
         delivery = replace(delivery, outbox_max_bytes=table.outbox_max_bytes)
     own = replace(
@@ -57,6 +68,7 @@ def _project(config: Config, table: DestinationTable) -> Project:
         langfuse_secret_key=table.langfuse_secret_key,
         state_dir=state_dir_of(config.state_dir, table.name),
         privacy=privacy,
+        rule=rules,
         delivery=delivery,
         destination=(),
     )

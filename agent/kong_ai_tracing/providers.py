@@ -14,7 +14,8 @@ from urllib.parse import unquote
 from msgspec import Struct
 
 from kong_ai_tracing.entries import LogEntry, first_text, headers_of, integer, text
-from kong_ai_tracing.payloads import Dialect, Sketch, dialect_of_path
+from kong_ai_tracing.operatorrules import ProviderRule
+from kong_ai_tracing.payloads import DIALECTS, Dialect, Sketch, dialect_of_path
 from kong_ai_tracing.payloads.bedrock import model_named
 from kong_ai_tracing.payloads.dialect import failure_of
 
@@ -80,6 +81,8 @@ _NAMES = re.compile(
 )
 _PROVIDER_NAMES = frozenset(("ollama", "vllm", "litellm", "tgi", "sglang", "lmstudio"))
 _OLLAMA_PORT = 11434
+_NO_QUESTIONS = frozenset(("GET", "HEAD", "OPTIONS", "DELETE", "TRACE", "CONNECT"))
+"""Methods that ask no model: health checks, lists of models."""
 _STREAM_TYPES = ("text/event-stream", "application/x-ndjson", "application/vnd.amazon.eventstream")
 _MODEL_IN_PATH = re.compile(r"/(?:deployments/([^/]+)/|models/([^/:]+):|model/(arn:[^/]+/[^/]+|[^/]+)/)")
 _SURE_MEMBERS = frozenset(("model", "messages", "contents", "inputs"))
@@ -94,6 +97,8 @@ class Exchange(Struct):
     response_headers: dict[str, Any]
     dialect: Dialect | None
     """What the path speaks for."""
+    rule: ProviderRule | None = None
+    """What the operator says of this place, if anything."""
 
     @property
     def content_type(self) -> str:
@@ -112,14 +117,16 @@ class Exchange(Struct):
         return (text(provider), text(model)) if slash else (None, None)
 
 
-def exchange_of(entry: LogEntry) -> Exchange:
+def exchange_of(entry: LogEntry, rule: ProviderRule | None = None) -> Exchange:
     """Look at the head of a request and of its answer."""
     dialect = dialect_of_path(entry.upstream_path) or dialect_of_path(entry.path)
-    return Exchange(entry, headers_of(entry.request), headers_of(entry.response), dialect)
+    return Exchange(entry, headers_of(entry.request), headers_of(entry.response), dialect, rule)
 
 
-def may_be_call(entry: LogEntry) -> bool:
-    """The cheap question first: is it a POST to a path where models are called?"""
+def may_be_call(entry: LogEntry, rule: ProviderRule | None = None) -> bool:
+    """The cheap question first: is it a POST to a path where models are called, by our word or a rule's?"""
+    if rule is not None:
+        return entry.method not in _NO_QUESTIONS
     if entry.method != "POST":
         return False
     return (dialect_of_path(entry.upstream_path) or dialect_of_path(entry.path)) is not None
@@ -128,6 +135,8 @@ def may_be_call(entry: LogEntry) -> bool:
 def is_call(exchange: Exchange, request: Sketch, response: Sketch) -> bool:
     """Whether a request to a plain service is a call to a model."""
     dialect = exchange.dialect
+    if exchange.rule is not None:
+        return True
     if dialect is None:
         return False
     if _confirms(response, dialect) or exchange.kong_model[1]:
@@ -213,6 +222,20 @@ def provider_of(exchange: Exchange, dialect: Dialect) -> str | None:
     if found is None and (name := _name_sign(exchange.entry)) in _PROVIDER_NAMES:
         found = name
     return found or dialect.provider or (OPENAI_COMPATIBLE if dialect.name in _OPENAI_DIALECTS else None)
+
+
+def dialect_said(exchange: Exchange, request: Sketch) -> Dialect | None:
+    """What the operator says is spoken, else what the path speaks for.
+
+    Of dialects with one name, as Ollama has them, the path decides, then the shape of the request.
+    """
+    by_path = exchange.dialect
+    said = exchange.rule.dialect if exchange.rule is not None else None
+    if said is None or (by_path is not None and by_path.name == said):
+        return by_path
+    named = [dialect for dialect in DIALECTS if dialect.name == said]
+    fields = request.fields or {}
+    return next((dialect for dialect in named if dialect.is_request(fields)), named[0] if named else by_path)
 
 
 def model_in_path(exchange: Exchange) -> str | None:

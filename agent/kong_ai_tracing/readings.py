@@ -13,7 +13,14 @@ from kong_ai_tracing.entries import first_text, number, text
 from kong_ai_tracing.levels import answered_by_kong, failed, level_of, message_of
 from kong_ai_tracing.observations import Level
 from kong_ai_tracing.payloads import Answered, Asked, Dialect, Sketch, read_answer, read_request
-from kong_ai_tracing.providers import Exchange, is_call, model_in_path, provider_by_signs, provider_of
+from kong_ai_tracing.providers import (
+    Exchange,
+    dialect_said,
+    is_call,
+    model_in_path,
+    provider_by_signs,
+    provider_of,
+)
 from kong_ai_tracing.sections import Place, Section
 from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usage_in_headers
 
@@ -69,7 +76,8 @@ class Reading(Struct):
             found = self.exchange.kong_model[1]
         found = found or self.asked.model or text(meta.get("request_model"))
         if found is None and self.is_proxied:
-            found = model_in_path(self.exchange)
+            rule = self.exchange.rule
+            found = (rule.model if rule is not None else None) or model_in_path(self.exchange)
         return fit_model(found)
 
     @property
@@ -78,6 +86,9 @@ class Reading(Struct):
 
     @property
     def provider(self) -> str | None:
+        rule = self.exchange.rule
+        if rule is not None and rule.provider and self.is_proxied:
+            return rule.provider
         logged = text(self.section.meta.get("provider_name"))
         if logged or not self.is_proxied:
             return logged
@@ -127,7 +138,7 @@ def read_section(exchange: Exchange, section: Section, captured: Captured) -> Re
         captured = _NOTHING_CAPTURED
     request = Sketch(captured.request if captured.request.text is not None else section.request)
     response = Sketch(captured.response if captured.response.text is not None else section.response)
-    hint = exchange.dialect if section.place is Place.PROXIED else None
+    hint = dialect_said(exchange, request) if section.place is Place.PROXIED else None
     return _read(exchange, section, captured, request, response, hint)
 
 
@@ -136,7 +147,7 @@ def read_plain(exchange: Exchange, section: Section, captured: Captured) -> Read
     request, response = Sketch(captured.request), Sketch(captured.response)
     if not is_call(exchange, request, response):
         return None
-    return _read(exchange, section, captured, request, response, exchange.dialect)
+    return _read(exchange, section, captured, request, response, dialect_said(exchange, request))
 
 
 def _read(

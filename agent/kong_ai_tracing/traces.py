@@ -97,6 +97,8 @@ class Grouping(Struct):
     def add(self, calls: Sequence[AICall], now_ms: int) -> list[Emission]:
         """The calls of one line. What can leave at once is returned; nothing means the calls are held."""
         context = calls[0].context
+        if calls[0].parent_id is not None:
+            return list(_joined(calls))
         if not context.shared:
             return list(self._emit(calls, now_ms, remember=False))
         group = self._groups.get(context.trace_id)
@@ -199,6 +201,14 @@ class Grouping(Struct):
         ):
             self._forgotten.append(memory.popitem(last=False)[0])
         return trace
+
+
+def _joined(calls: Sequence[AICall]) -> Iterator[Emission]:
+    """Calls that hang under the caller's own span: its trace has a root, and nothing is waited for."""
+    for call in calls:
+        context = call.context
+        yield Emission(Span(context.trace_id, call.id, call.parent_id, context, call.observation))
+        yield from _children(call, context)
 
 
 def _children(call: AICall, context: Context) -> Iterator[Emission]:

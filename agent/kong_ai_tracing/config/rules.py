@@ -12,6 +12,7 @@ from kong_ai_tracing.config.problems import Problem, shown
 from kong_ai_tracing.config.settings import Config, Redaction
 from kong_ai_tracing.config.values import Given
 from kong_ai_tracing.endpoint import EndpointError, parse_endpoint
+from kong_ai_tracing.mapping import FieldMapping, problem_of
 from kong_ai_tracing.secret import Secret
 
 _MAX_LABEL = 200
@@ -50,6 +51,7 @@ def broken_rules(
     yield from _redaction(config, given)
     yield from _projects(config, given, needed=needs_keys)
     yield from _operator_rules(config, given)
+    yield from _mapping(config, given)
 
 
 def _projects(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:
@@ -64,6 +66,13 @@ def _projects(config: Config, given: Mapping[str, Given], *, needed: bool) -> It
             name = f"{place}.langfuse_endpoint"
             yield from _endpoint(name, project.langfuse_endpoint, config, given)
         yield from _pair(place + ".", project, given, set(), needed=needed)
+
+
+def _mapping(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    for field in FieldMapping.__struct_fields__:
+        for word in getattr(config.mapping, field):
+            if (problem := problem_of(field, word)) is not None:
+                yield _problem(f"mapping.{field}", word, given, *problem)
 
 
 def _operator_rules(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:

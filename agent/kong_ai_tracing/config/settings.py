@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, field
 
 from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.endpoint import Endpoint, parse_endpoint
+from kong_ai_tracing.mapping import FieldMapping
 from kong_ai_tracing.operatorrules import Price, ProviderRule, Rule
 from kong_ai_tracing.secret import Secret
 
@@ -74,6 +75,13 @@ class Grouping(Struct, frozen=True, kw_only=True):
         Meta(
             description="Calls with the same id of Kong's correlation-id plugin share a trace. Only for"
             " gateways where one id spans several calls."
+        ),
+    ] = False
+    join_caller_trace: Annotated[
+        bool,
+        Meta(
+            description="The caller's own span becomes the parent of its calls. For applications that send"
+            " their spans to the same Langfuse project; elsewhere the trace would have no root."
         ),
     ] = False
 
@@ -320,6 +328,7 @@ class Config(Struct, frozen=True, kw_only=True):
     ] = None
     tailing: Tailing = field(default_factory=Tailing)
     grouping: Grouping = field(default_factory=Grouping)
+    mapping: FieldMapping = field(default_factory=FieldMapping)
     redaction: Redaction = field(default_factory=Redaction)
     privacy: Privacy = field(default_factory=Privacy)
     delivery: Delivery = field(default_factory=Delivery)
