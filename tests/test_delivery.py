@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
@@ -450,5 +451,149 @@ async def test_an_outage_does_not_slow_the_reader_down(tmp_path: Path) -> None:
         await rig.submit(part)
     await until(lambda: rig.offset == 400)
     assert len(rig.store.restore().outbox) == 4
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_full_outbox_drops_the_oldest_when_the_operator_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """New data goes on; what was dropped is counted and said."""  # covers SNK-15
+    monkeypatch.setattr("kong_ai_tracing.delivery._NO_ROOM_RETRY_SECONDS", 0.01)
+    rig = Rig(tmp_path, outbox_max_bytes=70, max_in_flight_bytes=1, on_full="drop_oldest")
+    rig.sink.answer = lambda parts: TryLater("503", 1_000)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: not rig.delivery.gate.healthy)
+    rig.clock.now += 3
+    for part in (b"b", b"c", b"d", b"e", b"f"):
+        await rig.submit(part)
+        await until(lambda: rig.offset == (rig.number - 1) * 100)
+    rig.sink.answer = lambda parts: Accepted()
+    rig.clock.now += 2_000
+    rig.delivery.gate.look_again()
+    await rig.delivery.drained()
+    counters = rig.store.status().counters
+    assert len(rig.sink.spans) + counters["spans_dropped"] == 6
+    assert rig.sink.spans[-1] == b"f"
+    assert rig.offset == 600
+    assert "delivery.dropping" in caplog.text
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_disk_that_others_filled_drops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Dropping would free nothing: the reader waits, whatever the operator prefers at our own limit."""
+    rig = Rig(tmp_path, max_in_flight_bytes=1, free_space_floor_bytes=1_000, on_full="drop_oldest")
+    monkeypatch.setattr(rig.store, "free_bytes", lambda: 999)
+    rig.sink.answer = lambda parts: TryLater("503", 1_000)
+    rig.start()
+    await rig.submit(b"a")
+    await until(lambda: rig.delivery.pause_reason == "the outbox is full")
+    assert "spans_dropped" not in rig.store.status().counters
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_batch_that_never_passes_stands_in_nobodys_way(tmp_path: Path) -> None:
+    """It stays in the outbox, everything else is delivered, and no position waits for it."""  # covers ACK-02
+    rig = Rig(tmp_path, max_concurrency=1)
+    rig.sink.answer = lambda parts: TryLater("500") if b"poison" in parts else Accepted()
+    rig.start()
+    for part in (b"a", b"poison", b"b", b"c", b"d"):
+        await rig.submit(part)
+    rig.clock.now += 3
+    await rig.delivery.secure([])
+    for _ in range(40):
+        rig.clock.now += 61
+        rig.delivery.gate.look_again()
+        await asyncio.sleep(0.005)
+    await until(lambda: sorted(rig.sink.spans) == [b"a", b"b", b"c", b"d"])
+    await until(lambda: rig.offset == 500)
+    assert rig.store.restore().outbox == [2]
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_sender_that_breaks_loses_nothing(tmp_path: Path) -> None:
+    """A batch leaves only when it was answered: after a defect it is still there."""  # covers ACK-03
+    rig = Rig(tmp_path)
+
+    def defect(parts: list[bytes]) -> Outcome:
+        raise RuntimeError("a defect")
+
+    rig.sink.answer = defect
+    await rig.submit(b"a")
+    with pytest.raises(BaseExceptionGroup):
+        await rig.delivery.run()
+    await rig.stop()
+    assert [rig.store.body(n).unpack().data for n in rig.store.restore().outbox] == [b"a"]
+    assert rig.offset == 100
+    rig.store.close()
+
+
+async def test_a_trace_that_stays_open_holds_no_position_back(rig: Rig) -> None:
+    """Its calls are in the store; lines far behind it are done."""  # covers ACK-05
+    waiting = held_call("open for hours")
+    rig.start()
+    await rig.submit(held={waiting.id: waiting})
+    for hour in range(3):
+        rig.clock.now += 3_600
+        await rig.submit(b"other %d" % hour)
+    await rig.delivery.drained()
+    await until(lambda: rig.offset == 400)
+    assert rig.store.restore().held[0].call == waiting
+
+
+async def test_a_thousand_outages_leave_no_trace_of_themselves(tmp_path: Path) -> None:
+    """No place of a request, no byte of the budget is lost on the way."""  # covers SNK-03
+    draw = random.Random(20)
+    rig = Rig(tmp_path, max_concurrency=4, max_in_flight_bytes=40, spill_after_seconds=0.001)
+    down = False
+    rig.sink.answer = lambda parts: TryLater("503") if down and draw.random() < 0.8 else Accepted()
+    rig.start()
+    for number in range(1_000):
+        down = draw.random() < 0.5
+        await rig.submit(b"%d" % number)
+        rig.clock.now += draw.choice((0.0, 0.1, 61.0))
+        rig.delivery.gate.look_again()
+    down = False
+    draining = asyncio.create_task(rig.delivery.drained())
+    while not draining.done():
+        rig.clock.now += 61
+        rig.delivery.gate.look_again()
+        await asyncio.sleep(0.001)
+    assert rig.delivery.gate.under_way == 0
+    assert rig.delivery.pause_reason is None
+    assert rig.delivery.undelivered_batches == 0
+    assert rig.delivery._outgoing.live_bytes == 0
+    assert sorted(map(int, rig.sink.spans)) == list(range(1_000))
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_after_an_outage_old_and_new_take_turns(tmp_path: Path) -> None:
+    """What rests is drained while new data is not kept waiting for all of it."""  # covers SNK-02
+    rig = Rig(tmp_path, max_concurrency=1)
+    rig.sink.answer = lambda parts: TryLater("503")
+    rig.start()
+    for number in range(60):
+        await rig.submit(b"old %d" % number)
+    await until(lambda: not rig.delivery.gate.healthy)
+    rig.clock.now += 3
+    await until(lambda: len(rig.store.restore().outbox) == 60)
+    rig.sink.answer = lambda parts: Accepted()
+    rig.clock.now += 61
+    rig.delivery.gate.look_again()
+    await until(lambda: rig.delivery.gate.healthy)
+    for number in range(3):
+        await rig.submit(b"new %d" % number)
+    await rig.delivery.drained()
+    order = [span.split()[0] for span in rig.sink.spans]
+    assert len(order) == 63
+    assert b"old" in order[-10:], "the new did not wait for all of the old"
+    assert order[:60].count(b"new") == 3
     await rig.stop()
     rig.store.close()
