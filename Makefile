@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz storm kill-matrix check lint format bench setup setup-dev lock clean
+.PHONY: help demo test fuzz storm kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,6 +45,9 @@ format: setup-dev ## put the code into its form
 
 bench: setup-dev ## measure throughput beside a plain script
 	$(BIN)/python benchmarks/run.py $(BENCH_ARGS)
+
+bench-redaction: setup-dev ## measure what redaction costs, what it misses and what it takes for a secret wrongly
+	$(BIN)/python benchmarks/redaction.py $(BENCH_ARGS)
 
 setup: $(VENV)/.installed ## install into .venv
 

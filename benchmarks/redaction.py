@@ -22,13 +22,22 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "tests"))
 
 from generate_log import generate  # noqa: E402
-from kong_ai_tracing.redact import OwnPattern, RedactionSettings, cleaner_of  # noqa: E402
+from kong_ai_tracing.calls import AICall, CallSettings, calls_of  # noqa: E402
+from kong_ai_tracing.entries import LogEntry, read_entries  # noqa: E402
+from kong_ai_tracing.lines import Line  # noqa: E402
+from kong_ai_tracing.redact import OwnPattern, RedactionSettings, Redactor, cleaner_of  # noqa: E402
 from kong_ai_tracing.redaction.cleaner import Cleaner  # noqa: E402
+from leaks import left_over, ordinary_lines, planted_lines  # noqa: E402
 from redaction_samples import ORDINARY, TOKENS, Maker, samples  # noqa: E402
 
 _LOG_BYTES = 30_000_000
 _TURNS = 3
 _SEEDS = 20
+_HOSTILE_BYTES = 1_000_000
+_HOSTILE = (
+    "4", "1.1.1.1 ", "4111 ", "@a.b", "a.b@c.d ", "sk-", "eyJ-", "eyJ4111111111111112", "https://a:b@ ",
+    "-----BEGIN PRIVATE KEY-----", "password=", "token: ", "DE89 ", "2001::", "\\u0040", '\\"',
+)  # fmt: skip
 _OWN = OwnPattern("employee", r"\bEMP-\d{4,6}\b")
 
 
@@ -50,6 +59,8 @@ def main() -> None:
     print()
     for kind in ("secrets", "all"):
         print(f"  {kind}: {_rates(kind)}")
+    print(f"  all, whole lines: {_rates_of_lines()}")
+    print(f"  all, {_HOSTILE_BYTES / 1e6:.0f} MB of hostile text: {_hostile()}")
 
 
 def _lines(path: Path) -> list[bytes]:
@@ -115,6 +126,40 @@ def _rates(kind: str) -> str:
     return (
         f"{missed} of {planted} planted secrets missed, {touched} of {len(ORDINARY)} ordinary texts touched"
     )
+
+
+def _rates_of_lines() -> str:
+    """Of lines with a secret in each place where a line can hold text, and of lines without any."""
+    redactor = Redactor(RedactionSettings(kinds=("all",)))
+    planted = planted_lines()
+    calls = [call for each in planted for call in _calls(each.line)]
+    missed = left_over(planted, [repr(redactor.redact(call)[0]).encode() for call in calls])
+    ordinary = [call for line in ordinary_lines() for call in _calls(line)]
+    touched = sum(redactor.redact(call)[0] is not call for call in ordinary)
+    return (
+        f"{len(missed)} of {len(planted)} planted secrets missed, {touched} of {len(ordinary)} calls touched"
+    )
+
+
+def _calls(data: bytes) -> list[AICall]:
+    settings = CallSettings()
+    entries = [entry for line in data.splitlines() for entry in read_entries(Line("", 1, 0, line))]
+    return [call for entry in entries if isinstance(entry, LogEntry) for call in calls_of(entry, settings)]
+
+
+def _hostile() -> str:
+    """Text made of nothing but places to look at, beside ordinary text of the same length."""
+    cleaner = cleaner_of(RedactionSettings(kinds=("all",)))
+
+    def seconds(piece: str) -> float:
+        text = json.dumps([piece * (_HOSTILE_BYTES // len(piece))]).encode()
+        began = time.process_time()
+        cleaner.clean_json(text, Counter())
+        return time.process_time() - began
+
+    ordinary = seconds("\n".join(ORDINARY))
+    slowest = max((seconds(piece), piece) for piece in _HOSTILE)
+    return f"{slowest[0]:.2f} s at most (of {slowest[1]!r}), {ordinary:.2f} s for the ordinary texts"
 
 
 if __name__ == "__main__":
