@@ -19,7 +19,7 @@ ORDER = """
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
-    calls redaction redact privacy protection spans traces tracejson otlp shortening
+    calls redaction redact privacy protection spans traces tracejson shortening repair otlp
     progress batches mounts statedir storeschema storerows storestatus storerefused storemedia walcheck
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
@@ -27,8 +27,8 @@ ORDER = """
     mediaclient ledger uploads outgoing settlement delivery pipeline
     archives
     config projects signals logs assembly
-    tree service daemon backfill preview checks check status statustext
-    states refusedbodies refused refusedtext checkpoint demolines demostory demo
+    tree service daemon backfill preview checks check statusreport status statustext
+    states refusedbodies refusedtext refused checkpoint demolines demostory demo
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
 

@@ -16,10 +16,14 @@ from kong_ai_tracing.config import Config, Delivery
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import EMPTY_MARKER
 from kong_ai_tracing.statedir import LOCK_NAME
-from kong_ai_tracing.status import EXIT_CODES, FileLag, Outbox, Report, Target, as_json, is_running, report_of
+from kong_ai_tracing.status import Seen, is_running, report_of
+from kong_ai_tracing.statusreport import EXIT_CODES, FileLag, Outbox, Report, Target, as_json, together
 from kong_ai_tracing.statustext import print_report
 from kong_ai_tracing.store import Store
+from kong_ai_tracing.storerepair import Damage
+from kong_ai_tracing.storesalvage import Salvaged
 from kong_ai_tracing.storestatus import StoreStatus, read_status
+from kong_ai_tracing.storetrouble import Trouble
 
 NOW = 1_000_000.0
 
@@ -60,7 +64,8 @@ def report(status, log_paths=(), running=True):
         langfuse_enabled=True,
         delivery=Delivery(outbox_max_bytes=1000, batch_max_bytes=10),
     )
-    return report_of(config, status, now=NOW, running=running)
+    seen = status if isinstance(status, Seen) else Seen(status)
+    return report_of(config, seen, name="langfuse", now=NOW, running=running)
 
 
 def test_all_read_and_accepted_is_healthy(log):
@@ -104,12 +109,6 @@ def test_a_truncated_file_counts_once(log):
     said = report(stored(record(log, offset=990, file_id=2), record(log, offset=5000, file_id=1)))
     assert said.lag_bytes == 10
     assert len(said.files) == 1
-
-
-def test_a_large_inode_number_is_recognised_although_sqlite_is_signed(log):
-    """Some filesystems use all 64 bits."""
-    plain = record(log)
-    assert report(stored(msgspec.structs.replace(plain, inode=plain.inode - (1 << 64)))).files[0].size == 1000
 
 
 @pytest.mark.parametrize(
@@ -185,6 +184,7 @@ def test_the_report_is_json_and_text(log):
         "size": 1000,
         "lag_bytes": 100,
         "lag_seconds": None,
+        "destination": "langfuse",
     }
     out = io.StringIO()
     print_report(said, Console(file=out))
@@ -193,6 +193,42 @@ def test_the_report_is_json_and_text(log):
     assert "401 Unauthorized" in text
     assert str(log) in text
     assert "\x1b" not in text, os.environ.get("TERM")
+
+
+def test_while_the_state_cannot_be_written_its_health_comes_from_the_note(log):
+    """What the database says is old then."""
+    health = {"langfuse": {"state": "retrying", "reason": "503", "paused": "the state cannot be written"}}
+    trouble = Trouble(int((NOW - 12) * 1000), int(NOW * 1000), "database or disk is full", health)
+    said = report(Seen(stored(record(log)), trouble))
+    assert said.state == "problems"
+    assert "the state cannot be written for 12 seconds (database or disk is full)" in said.problems[0]
+    assert said.destinations["langfuse"].state == "retrying"
+
+
+def test_a_damaged_state_is_a_problem_until_its_folder_is_gone(log):
+    """With what is missing, and where the rest is."""
+    damage = Damage("/state/damaged-1", "file is not a database", "", Salvaged(incomplete=["outbox"]))
+    said = report(Seen(stored(record(log)), damages=[damage]))
+    assert said.state == "problems"
+    assert "a part of outbox is missing; see /state/damaged-1" in said.problems[0]
+    assert said.damaged_states == ["/state/damaged-1"]
+
+
+def test_several_destinations_are_told_apart(log):
+    """Each has a line, and the whole is as bad as the worst."""
+    good = report(stored(record(log)))
+    bad = report(stored(record(log, offset=900), state="holding", reason="401", outbox=(2, 20)))
+    bad = msgspec.structs.replace(bad, destinations={"team-a": bad.destinations["langfuse"]})
+    said = together({"langfuse": good, "team-a": bad}, "/state")
+    assert (said.state, said.lag_bytes, said.outbox.batches) == ("destination_down", 100, 2)
+    assert said.problems[0].startswith("team-a: ")
+    out = io.StringIO()
+    print_report(said, Console(file=out))
+    lines = out.getvalue().splitlines()
+    [line] = [line for line in lines if line.startswith("team-a")]
+    assert "holding" in line
+    assert "401" in line
+    assert any(line.startswith("langfuse") for line in lines)
 
 
 def test_every_field_of_the_json_output_is_documented():

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
+from typing import Annotated, TypeAlias
 
 import typer
 
 from kong_ai_tracing import __version__
-
-if TYPE_CHECKING:
-    from kong_ai_tracing.config import Config
-
-_T = TypeVar("_T")
-
-EXIT_FAILED = 1
-EXIT_BAD_CONFIGURATION = 78
+from kong_ai_tracing.commandline import (
+    EXIT_FAILED,
+    ConfigOption,
+    JsonOption,
+    finish,
+    load_for_offline_use,
+    load_settings,
+    or_exit,
+    read_settings,
+    say,
+    set_up_logging,
+)
+from kong_ai_tracing.statecommands import checkpoint_app, refused_app
 
 app = typer.Typer(
     help="Every AI call that goes through Kong Gateway, in Langfuse: read from Kong's own log.",
@@ -32,20 +36,10 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 config_app = typer.Typer(help="Look at the configuration, or write a new one.", no_args_is_help=True)
+app.add_typer(refused_app, name="refused")
+app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(config_app, name="config")
 
-ConfigOption: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(
-        "--config",
-        "-c",
-        metavar="PATH",
-        help="Configuration file. Without it: $KONG_AI_TRACING_CONFIG, else"
-        " /etc/kong-ai-tracing/config.toml if there is one.",
-        show_default=False,
-    ),
-]
-JsonOption: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
 DryRunOption: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Read everything, send nothing, move nothing.")
 ]
@@ -83,11 +77,11 @@ def run(
     dry_run: DryRunOption = False,
 ) -> None:
     """Tail Kong's log and deliver its traces. Stays in the foreground until SIGTERM or Ctrl-C."""
-    settings = _load(config)
+    settings = load_settings(config)
     from kong_ai_tracing import daemon
 
-    _set_up_logging(settings)
-    _finish(lambda: daemon.run(settings, reload=lambda: _read(config), once=once, dry_run=dry_run))
+    set_up_logging(settings)
+    finish(lambda: daemon.run(settings, reload=lambda: read_settings(config), once=once, dry_run=dry_run))
 
 
 @app.command()
@@ -102,11 +96,11 @@ def backfill(
     dry_run: DryRunOption = False,
 ) -> None:
     """Deliver log files that already exist. Started again, it resumes where it stopped."""
-    settings = _load(config, needs_logs=False)
+    settings = load_settings(config, needs_logs=False)
     from kong_ai_tracing import backfill
 
-    _set_up_logging(settings)
-    _finish(lambda: backfill.run(settings, paths, dry_run=dry_run))
+    set_up_logging(settings)
+    finish(lambda: backfill.run(settings, paths, dry_run=dry_run))
 
 
 @app.command()
@@ -135,10 +129,10 @@ def preview(
     config: ConfigOption = None,
 ) -> None:
     """Show the traces of a log file, offline. Nothing is sent, nothing is stored."""
-    settings = _load_for_offline_use(config)
+    settings = load_for_offline_use(config)
     from kong_ai_tracing import preview
 
-    _finish(
+    finish(
         lambda: preview.run(
             settings,
             path,
@@ -160,26 +154,26 @@ def check(
     """Find what keeps traces from arriving. Each finding comes with its fix."""
     from kong_ai_tracing import check
 
-    _finish(lambda: check.run(config, os.environ, offline=offline, as_json=as_json))
+    finish(lambda: check.run(config, os.environ, offline=offline, as_json=as_json))
 
 
 @app.command()
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Show how far reading and delivery are. Works while the daemon is stopped, too."""
-    settings = _load(config, needs_logs=False, needs_keys=False)
-    from kong_ai_tracing import status
+    settings = load_settings(config, needs_logs=False, needs_keys=False)
+    from kong_ai_tracing import status, statusreport
 
     def show() -> int:
         report = status.look(settings)
         if as_json:
-            typer.echo(status.as_json(report))
+            typer.echo(statusreport.as_json(report))
         else:
             from kong_ai_tracing.statustext import print_report
 
             print_report(report)
-        return status.EXIT_CODES[report.state]
+        return statusreport.EXIT_CODES[report.state]
 
-    _finish(show)
+    finish(show)
 
 
 @app.command()
@@ -187,7 +181,7 @@ def demo() -> None:
     """Tail a made-up log and show its traces. Needs no account and no network, and ends by itself."""
     from kong_ai_tracing import demo
 
-    _finish(demo.run)
+    finish(demo.run)
 
 
 @config_app.command("show")
@@ -196,7 +190,7 @@ def config_show(config: ConfigOption = None) -> None:
     from kong_ai_tracing.config import load
     from kong_ai_tracing.config.template import effective
 
-    loaded = _or_exit(lambda: load(config, os.environ, needs_logs=False, needs_keys=False))
+    loaded = or_exit(lambda: load(config, os.environ, needs_logs=False, needs_keys=False))
     typer.echo(f"# {loaded.path}" if loaded.path else "# no configuration file")
     typer.echo(effective(loaded.config, loaded.sources), nl=False)
 
@@ -220,12 +214,12 @@ def config_init(
     try:
         write_template(config, replace=force)
     except FileExistsError:
-        _say(f"{config} is already there; nothing was changed. --force replaces it")
+        say(f"{config} is already there; nothing was changed. --force replaces it")
         raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:
-        _say(f"{config} cannot be written: {error.strerror}")
+        say(f"{config} cannot be written: {error.strerror}")
         raise typer.Exit(EXIT_FAILED) from None
-    _say(f"wrote {config}; put the path of Kong's log into it, then run kong-ai-tracing check -c {config}")
+    say(f"wrote {config}; put the path of Kong's log into it, then run kong-ai-tracing check -c {config}")
 
 
 def main() -> None:
@@ -238,57 +232,3 @@ def main() -> None:
             sys.stdout.flush()
         except BrokenPipeError:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _load(path: Path | None, *, needs_logs: bool = True, needs_keys: bool = True) -> Config:
-    return _or_exit(lambda: _read(path, needs_logs=needs_logs, needs_keys=needs_keys))
-
-
-def _read(path: Path | None, *, needs_logs: bool = True, needs_keys: bool = True) -> Config:
-    from kong_ai_tracing.config import load_config
-
-    return load_config(path, os.environ, needs_logs=needs_logs, needs_keys=needs_keys)
-
-
-def _load_for_offline_use(path: Path | None) -> Config:
-    """For commands that work without a configuration: the system's is used when this user may read it."""
-    from kong_ai_tracing.config import find_config_file, load_config
-
-    found = path or find_config_file(os.environ)
-    if path is None and found is not None and not os.access(found, os.R_OK):
-        _say(f"note: {found} cannot be read by this user; the defaults are used")
-        environ = {**os.environ, "KONG_AI_TRACING_CONFIG": os.devnull}
-        return _or_exit(lambda: load_config(None, environ, needs_logs=False, needs_keys=False))
-    return _load(path, needs_logs=False, needs_keys=False)
-
-
-def _or_exit(act: Callable[[], _T]) -> _T:
-    from kong_ai_tracing.config import ConfigError
-
-    try:
-        return act()
-    except ConfigError as error:
-        _say(str(error))
-        raise typer.Exit(EXIT_BAD_CONFIGURATION) from None
-
-
-def _finish(act: Callable[[], int]) -> None:
-    """End with the exit code of `act`; what an operator can repair is a sentence, not a traceback."""
-    from kong_ai_tracing.errors import OperatorError
-
-    try:
-        code = act()
-    except OperatorError as error:
-        _say(str(error))
-        code = EXIT_FAILED
-    raise typer.Exit(code)
-
-
-def _set_up_logging(settings: Config) -> None:
-    from kong_ai_tracing.logs import set_up_logging
-
-    set_up_logging(settings.log_level, settings.secrets, os.environ)
-
-
-def _say(text: str) -> None:
-    typer.echo(f"kong-ai-tracing: {text}", err=True)

@@ -8,22 +8,27 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
-import msgspec
 from msgspec import Struct, field
+from msgspec.structs import replace
 
-from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
+from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.projects import projects_of
 from kong_ai_tracing.statedir import LOCK_NAME
+from kong_ai_tracing.statusreport import FileLag, Outbox, Report, Target, together
+from kong_ai_tracing.storerepair import Damage, damages
 from kong_ai_tracing.storestatus import StoreStatus, read_status
+from kong_ai_tracing.storetrouble import Trouble, read_trouble
+from kong_ai_tracing.tracejson import rfc3339
 
-EXIT_CODES = {"healthy": 0, "problems": 3, "never_run": 3, "destination_down": 4}
-
+_NEVER_RUN = (
+    "nothing has run with this state_dir yet: systemctl start kong-ai-tracing, or kong-ai-tracing run"
+)
 _STALLED_SECONDS = 30.0
 _DOWN_SECONDS = 60.0
 _NEARLY_FULL = 0.8
@@ -32,111 +37,63 @@ _LOCKS = Path("/proc/locks")
 _STARTED_AT = re.compile(rb'"started_at":(\d{1,15})\b')
 _LOOK_BYTES = 1 << 20
 
-State: TypeAlias = Literal["healthy", "problems", "never_run", "destination_down"]
 
+class Seen(Struct, frozen=True):
+    """What the state of one destination shows."""
 
-class FileLag(Struct, frozen=True):
-    """One log file. `size` is None when it was renamed out of sight, deleted, or is a compressed one."""
-
-    path: str
-    offset: int
-    size: int | None
-    lag_bytes: int | None
-    lag_seconds: float | None = None
-    """How long ago the oldest unread request began; None when nothing is unread or it cannot be seen."""
-
-
-class Outbox(Struct, frozen=True):
-    """Batches on disk that Langfuse has not taken yet."""
-
-    batches: int = 0
-    spans: int = 0
-    bytes: int = 0
-    max_bytes: int = 0
-
-
-class Target(Struct, frozen=True):
-    """Where traces go, as the daemon last saw it."""
-
-    state: str = "unknown"
-    """`ok`, `retrying`, `holding` (an operator must act) or `unknown` (nothing was sent yet)."""
-    reason: str | None = None
-    paused: str | None = None
-    """Why reading waits, when it does."""
-    last_accepted_at: str | None = None
-    last_accepted_seconds_ago: float | None = None
-
-
-class Report(Struct, frozen=True):
-    """The contract of `status --json`."""
-
-    state: State
-    problems: list[str]
-    state_dir: str
-    running: bool | None
-    """Whether a daemon holds the state directory; None when that cannot be seen."""
-    updated_at: str | None = None
-    updated_seconds_ago: float | None = None
-    lag_bytes: int = 0
-    lag_seconds: float | None = None
-    files: list[FileLag] = field(default_factory=list)
-    outbox: Outbox = field(default_factory=Outbox)
-    destinations: dict[str, Target] = field(default_factory=dict)
-    waiting_calls: int = 0
-    refused_spans: int = 0
-    set_aside_lines: int = 0
-    counters: dict[str, int] = field(default_factory=dict)
+    status: StoreStatus | None
+    trouble: Trouble | None = None
+    damages: list[Damage] = field(default_factory=list)
 
 
 def look(config: Config) -> Report:
     """The report of this moment. Raises StoreError when the state cannot be read."""
-    running = is_running(config.state_dir)
-    return report_of(config, read_status(config.state_dir), now=time.time(), running=running)
+    running, now = is_running(config.state_dir), time.time()
+    reports = {}
+    for project in projects_of(config):
+        directory = project.config.state_dir
+        seen = Seen(read_status(directory), read_trouble(directory), damages(directory))
+        reports[project.name] = report_of(project.config, seen, name=project.name, now=now, running=running)
+    return together(reports, str(config.state_dir))
 
 
-def as_json(report: Report) -> str:
-    """The report for programs."""
-    return msgspec.json.format(msgspec.json.encode(report)).decode()
-
-
-def report_of(config: Config, status: StoreStatus | None, *, now: float, running: bool | None) -> Report:
-    """What the numbers mean at `now` (epoch seconds)."""
-    files = _lags(config, status.files if status else [], now)
-    lag = sum(file.lag_bytes or 0 for file in files)
-    lag_seconds = max((file.lag_seconds for file in files if file.lag_seconds is not None), default=None)
+def report_of(config: Config, seen: Seen, *, name: str, now: float, running: bool | None) -> Report:
+    """What the numbers of one destination mean at `now` (epoch seconds)."""
+    status = seen.status
+    files = _lags(config, name, status.files if status else [], now)
+    report = Report(
+        "never_run",
+        [_NEVER_RUN],
+        str(config.state_dir),
+        running,
+        lag_bytes=sum(file.lag_bytes or 0 for file in files),
+        lag_seconds=max((file.lag_seconds for file in files if file.lag_seconds is not None), default=None),
+        files=files,
+        damaged_states=[damage.folder for damage in seen.damages],
+    )
     if status is None:
-        hint = (
-            "nothing has run with this state_dir yet: systemctl start kong-ai-tracing, or kong-ai-tracing run"
-        )
-        return Report(
-            "never_run",
-            [hint],
-            str(config.state_dir),
-            running,
-            lag_bytes=lag,
-            lag_seconds=lag_seconds,
-            files=files,
-        )
+        return report
     outbox = Outbox(
         status.outbox_batches, status.outbox_spans, status.outbox_bytes, config.delivery.outbox_max_bytes
     )
-    targets = {name: _target(health, now) for name, health in status.health.items()}
-    current = targets.get("langfuse" if config.langfuse_enabled else "local", Target())
+    health = status.health | (seen.trouble.health if seen.trouble else {})
+    kind = "langfuse" if config.langfuse_enabled else "local"
+    target = _target(health.get(name, health.get(kind, {})), outbox, status.refused, now)
     quiet_seconds = max(0.0, now - status.updated_at_ms / 1000)
-    down = list(_down(current, outbox))
-    problems = down + list(_problems(current, outbox, lag, quiet_seconds, running))
-    return Report(
+    down = list(_down(target, outbox))
+    problems = [
+        *down,
+        *_state_problems(seen, now),
+        *_problems(target, outbox, report.lag_bytes, quiet_seconds, running),
+    ]
+    return replace(
+        report,
         state="destination_down" if down else "problems" if problems else "healthy",
         problems=problems,
-        state_dir=str(config.state_dir),
-        running=running,
-        updated_at=_timestamp(status.updated_at_ms),
+        updated_at=rfc3339(status.updated_at_ms),
         updated_seconds_ago=round(quiet_seconds, 1),
-        lag_bytes=lag,
-        lag_seconds=lag_seconds,
-        files=files,
         outbox=outbox,
-        destinations=targets,
+        destinations={name: target},
         waiting_calls=status.held,
         refused_spans=status.refused,
         set_aside_lines=status.set_aside,
@@ -159,10 +116,10 @@ def is_running(state_dir: Path, locks: Path = _LOCKS) -> bool | None:
     return any(f":{inode} " in line and " FLOCK " in line for line in table.splitlines())
 
 
-def _lags(config: Config, records: list[FileRecord], now: float) -> list[FileLag]:
+def _lags(config: Config, name: str, records: list[FileRecord], now: float) -> list[FileLag]:
     # A truncated file has two records until the old one is retired; the later one is about what is there.
     known = {
-        (_unsigned(record.device), _unsigned(record.inode)): record
+        (record.device, record.inode): record
         for record in sorted(records, key=lambda record: record.file_id)
         if not record.is_history
     }
@@ -174,7 +131,7 @@ def _lags(config: Config, records: list[FileRecord], now: float) -> list[FileLag
         status = path.stat()
         if (status.st_dev, status.st_ino) not in known and path.suffix not in _COMPRESSED:
             files.append(_lag(str(path), 0, status.st_size, now))
-    return sorted(files, key=lambda file: file.path)
+    return [replace(file, destination=name) for file in sorted(files, key=lambda file: file.path)]
 
 
 def _readable_matches(config: Config) -> Iterator[Path]:
@@ -211,20 +168,35 @@ def _size_of(path: Path, identity: tuple[int, int]) -> int | None:
     return status.st_size if (status.st_dev, status.st_ino) == identity else None
 
 
-def _unsigned(number: int) -> int:
-    # SQLite's integers are signed.
-    return number & 0xFFFF_FFFF_FFFF_FFFF
-
-
-def _target(health: Mapping[str, Any], now: float) -> Target:
+def _target(health: Mapping[str, Any], outbox: Outbox, refused_spans: int, now: float) -> Target:
     accepted_ms = health.get("last_accepted_ms")
     return Target(
         state=health.get("state", "unknown"),
         reason=health.get("reason"),
         paused=health.get("paused"),
-        last_accepted_at=_timestamp(accepted_ms) if accepted_ms else None,
+        last_accepted_at=rfc3339(accepted_ms) if accepted_ms else None,
         last_accepted_seconds_ago=round(max(0.0, now - accepted_ms / 1000), 1) if accepted_ms else None,
+        outbox=outbox,
+        refused_spans=refused_spans,
     )
+
+
+def _state_problems(seen: Seen, now: float) -> Iterator[str]:
+    """The disk is the problem, or was."""
+    if seen.trouble is not None:
+        seconds = max(0.0, now - seen.trouble.since_ms / 1000)
+        yield (
+            f"the state cannot be written for {seconds:.0f} seconds ({seen.trouble.reason}): "
+            "reading waits and nothing is claimed"
+        )
+    for damage in seen.damages:
+        kept = "what it held was taken over"
+        if damage.salvaged.incomplete:
+            kept = f"a part of {', '.join(damage.salvaged.incomplete)} is missing"
+        yield (
+            f"the state was damaged and built anew ({damage.reason.splitlines()[-1]}): {kept}; see "
+            f"{damage.folder}, and remove it when you have"
+        )
 
 
 def _down(target: Target, outbox: Outbox) -> Iterator[str]:
@@ -252,9 +224,3 @@ def _problems(
 
 def _nothing_accepted_lately(target: Target) -> bool:
     return target.last_accepted_seconds_ago is None or target.last_accepted_seconds_ago > _DOWN_SECONDS
-
-
-def _timestamp(epoch_ms: int) -> str:
-    return (
-        datetime.fromtimestamp(epoch_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    )

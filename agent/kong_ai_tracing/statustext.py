@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.findings import readable_size
-from kong_ai_tracing.status import FileLag, Report, Target
+from kong_ai_tracing.statusreport import FileLag, Report, Target
 
 _WIDTH_WITHOUT_TERMINAL = 160
 _HEADLINES = {
@@ -30,16 +32,18 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for problem in report.problems:
         console.print(Text(f"  - {problem}"))
     if report.files:
-        console.print(_files(report.files))
-    for name, target in report.destinations.items():
-        console.print(Text(f"{name}: {_target(target)}"))
+        console.print(_files(report.files, several=len(report.destinations) > 1))
+    if report.destinations:
+        console.print(_destinations(report.destinations))
     if report.updated_at:
         console.print(Text(_summary(report)))
 
 
-def _files(files: list[FileLag]) -> Table:
+def _files(files: list[FileLag], *, several: bool) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("file", overflow="fold")
+    if several:
+        table.add_column("for", no_wrap=True)
     for name in ("size", "read", "unread", "behind"):
         table.add_column(name, justify="right", no_wrap=True)
     for file in files:
@@ -48,25 +52,35 @@ def _files(files: list[FileLag]) -> Table:
         size = absent if file.size is None else readable_size(file.size)
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes)
         behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
-        table.add_row(Text(file.path), size, readable_size(file.offset), unread, behind)
+        whose = [file.destination] if several else []
+        table.add_row(Text(file.path), *whose, size, readable_size(file.offset), unread, behind)
     return table
 
 
-def _target(target: Target) -> str:
-    parts = [target.state]
-    if target.reason:
-        parts.append(target.reason)
-    if target.last_accepted_seconds_ago is not None:
-        parts.append(f"last accepted {target.last_accepted_seconds_ago:.0f} s ago")
-    return ", ".join(parts)
+def _destinations(targets: Mapping[str, Target]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("destination", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("accepted", "outbox", "refused"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reason", overflow="fold")
+    for name, target in targets.items():
+        ago = target.last_accepted_seconds_ago
+        table.add_row(
+            name,
+            target.state,
+            "never" if ago is None else f"{ago:,.0f} s ago",
+            f"{readable_size(target.outbox.bytes)} of {readable_size(target.outbox.max_bytes)}",
+            f"{target.refused_spans} spans",
+            Text(target.reason or ""),
+        )
+    return table
 
 
 def _summary(report: Report) -> str:
     outbox = report.outbox
     return (
-        f"outbox: {outbox.batches} batches, {outbox.spans} spans,"
-        f" {readable_size(outbox.bytes)} of {readable_size(outbox.max_bytes)}\n"
-        f"waiting for company: {report.waiting_calls} calls; refused for good: {report.refused_spans} spans;"
-        f" set aside: {report.set_aside_lines} lines\n"
+        f"outbox: {outbox.batches} batches, {outbox.spans} spans; waiting for company:"
+        f" {report.waiting_calls} calls; set aside: {report.set_aside_lines} lines\n"
         f"last change: {report.updated_seconds_ago:.0f} s ago"
     )

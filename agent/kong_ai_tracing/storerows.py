@@ -93,6 +93,15 @@ def body_is_intact(digest: bytes, body: bytes, *facts: int | str) -> bool:
     return not digest or digest == body_digest(body, *facts)
 
 
+def unpacked(body: bytes) -> bytes | None:
+    """A packed body as it was; None when it is damaged."""
+    try:
+        data: bytes = igzip.decompress(body)  # type: ignore[no-untyped-call]
+    except (EOFError, OSError, _ISAL_ERROR):
+        return None
+    return data
+
+
 def is_intact(table: str, row: Mapping[str, Any]) -> bool:
     """Does the content of a row make sense, as far as that can be said? For rows of a damaged database."""
     try:
@@ -109,15 +118,14 @@ def is_intact(table: str, row: Mapping[str, Any]) -> bool:
                 msgpack.decode(row["trace"], type=RememberedTrace)
             case "health":
                 orjson.loads(row["value"])
-    except (msgspec.MsgspecError, ValueError, EOFError, OSError, _ISAL_ERROR):
+    except (msgspec.MsgspecError, ValueError):
         return False
     return True
 
 
 def _body_is_intact(row: Mapping[str, Any], *facts: int | str) -> bool:
     if not row.get("digest"):
-        igzip.decompress(row["body"])  # type: ignore[no-untyped-call]
-        return True
+        return unpacked(row["body"]) is not None
     return body_is_intact(row["digest"], row["body"], *facts)
 
 
