@@ -147,3 +147,15 @@ def test_the_root_has_the_last_word_on_trace_values_and_others_fill_gaps():
 def test_times_are_utc_with_milliseconds(epoch_ms, text):
     """Milliseconds are exact and the zone is written as Z."""
     assert rfc3339(epoch_ms) == text
+
+
+def test_a_call_with_observations_of_its_own_is_still_one_call():
+    """What happened within it takes nothing away from its facts; tries of one millisecond are in order."""
+    call = span(metadata={"status_code": 200}, provider="openai")
+    tries = [
+        span(f"{9 - number}" * 16, "a" * 16, name=f"try {number}", metadata={"kong_object": "tries"})
+        for number in (1, 2)
+    ]
+    found = written([call, *tries])
+    assert (found["metadata"]["status_code"], found["metadata"]["provider"]) == (200, "openai")
+    assert [each["name"] for each in found["observations"]] == ["chat gpt-4o", "try 1", "try 2"]

@@ -92,6 +92,24 @@ def test_calls_hang_under_their_root_and_sums_stand_at_the_top():
     assert lines[4].startswith("    └── ◆ generation second")
 
 
+def test_what_happened_within_a_call_hangs_below_it():
+    """Each kind has a mark of its own."""
+    text = printed(
+        trace(
+            observation("a", name="chat gpt-4o"),
+            observation("b", "a", type="guardrail", name="lakera-guard input", level="WARNING"),
+            observation("c", "a", type="retriever", name="rag-inject"),
+            observation("d", "a", type="tool", name="list_orders"),
+        )
+    )
+    lines = text.splitlines()
+    assert [line.strip() for line in lines[2:]] == [
+        each.strip() for each in lines[2:] if re.search(r"◆ generation|▲ guardrail|▤ retriever|⚙ tool", each)
+    ]
+    assert lines[2].startswith("└── ◆ generation chat gpt-4o")
+    assert all(line.startswith("    ") for line in lines[3:])
+
+
 def test_an_observation_without_its_parent_is_still_shown():
     """A parent that lives in another system, or ids in a circle, must not hide a call or hang the tree."""
     assert "lonely" in printed(trace(observation("a", "elsewhere", name="lonely")))

@@ -131,8 +131,10 @@ def _root_last(spans: Sequence[Span]) -> list[Span]:
     return sorted(spans, key=lambda span: (span.parent_id is None, span.observation.started_at_ms))
 
 
-def _root_first_then_start(observation: dict[str, Any]) -> tuple[bool, str, str]:
-    return "parentObservationId" in observation, observation["startTime"], observation["id"]
+def _root_first_then_start(observation: dict[str, Any]) -> tuple[bool, str, str, str]:
+    # Tries within one millisecond have numbers in their names.
+    name = observation.get("name", "")
+    return "parentObservationId" in observation, observation["startTime"], name, observation["id"]
 
 
 def _fragment(text: bytes | None) -> orjson.Fragment | None:
