@@ -291,7 +291,7 @@ def address(**more: object) -> httpx.Response:
         (address(), httpx.Response(403), Hold),
         (address(), httpx.Response(400), Refused),
         (address(mediaId="another"), None, Refused),
-        (address(uploadUrl="https://[nonsense"), None, TryLater),
+        (address(uploadUrl="https://storage.example.com/\x00"), None, TryLater),
         (address(uploadUrl=7), None, TryLater),
         (httpx.Response(201, json={}), None, Refused),
         (httpx.Response(200, text="<html>"), None, Hold),

@@ -37,7 +37,8 @@ _MAX_DEPTH = 4
 """How deep JSON in strings of JSON is taken apart."""
 _ANY_JSON = Decoder(Raw)
 _MEDIA_ID_CHARACTERS = 22
-_SHOWN_DIGITS = 16
+_SHOWN_DIGITS = 12
+"""Fewer than a card number has, so that no redaction takes one for it."""
 
 
 class Medium(Struct, frozen=True):
