@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 
 from kong_ai_tracing import __version__
+from kong_ai_tracing.repair import is_sound, repaired
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.tracejson import rfc3339
 
@@ -38,11 +39,31 @@ _SPAN_KIND_CLIENT = 3
 
 
 def encode(span: Span) -> bytes:
-    """One span as OTLP JSON.
+    """One span as OTLP JSON, without values that would do harm in Langfuse.
 
     Input and output are most of it. They are JSON texts already, and are put in between what is encoded:
     that takes half the time of decoding them and encoding them again.
     """
+    try:
+        labels = _labels(span)
+    except TypeError:  # a lone surrogate, or a number beyond 64 bits
+        labels = None
+    if labels is None or not is_sound(span, *labels):
+        span = repaired(span)
+        labels = _labels(span)
+    before, after = labels
+    return b"".join(
+        (
+            before,
+            *_content(b"langfuse.observation.input", span.observation.input),
+            *_content(b"langfuse.observation.output", span.observation.output),
+            after,
+        )
+    )
+
+
+def _labels(span: Span) -> tuple[bytes, bytes]:
+    """What stands before input and output, and what after."""
     observation, context = span.observation, span.context
     before: list[dict[str, Any]] = []
     _put(before, "langfuse.observation.type", observation.type)
@@ -81,15 +102,8 @@ def encode(span: Span) -> bytes:
         rest["parentSpanId"] = span.parent_id
     if observation.level == "ERROR":
         rest["status"] = {"code": _STATUS_ERROR, "message": observation.status_message or ""}
-    return b"".join(
-        (
-            orjson.dumps(head)[: -len(b"]}")],
-            *_content(b"langfuse.observation.input", observation.input),
-            *_content(b"langfuse.observation.output", observation.output),
-            b"," if after else b"",
-            orjson.dumps(rest)[len(b'{"attributes":[') :],
-        )
-    )
+    comma = b"," if after else b""
+    return orjson.dumps(head)[: -len(b"]}")], comma + orjson.dumps(rest)[len(b'{"attributes":[') :]
 
 
 def _put(attributes: list[dict[str, Any]], key: str, value: str | None) -> None:

@@ -77,19 +77,20 @@ def _cut_json(text: str, limit: int, is_object: bool) -> str:
     longest = limit
     while longest > _SHORTEST:
         longest //= 2
-        shorter = orjson.dumps(_cut_texts(value, longest)).decode()
+        shorter = orjson.dumps(cut_texts(value, longest)).decode()
         if len(shorter) <= limit:
             return shorter
     return "{}" if is_object else orjson.dumps(_cut(text, limit // 2)).decode()
 
 
-def _cut_texts(value: Any, longest: int) -> Any:
+def cut_texts(value: Any, longest: int) -> Any:
+    """The same value with every text in it of at most `longest` characters, but for the note at its end."""
     if isinstance(value, str):
         return _cut(value, longest)
     if isinstance(value, list):
-        return [_cut_texts(each, longest) for each in value]
+        return [cut_texts(each, longest) for each in value]
     if isinstance(value, dict):
-        return {key: _cut_texts(each, longest) for key, each in value.items()}
+        return {key: cut_texts(each, longest) for key, each in value.items()}
     return value
 
 
