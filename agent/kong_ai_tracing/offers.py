@@ -136,19 +136,20 @@ def _take_apart(offers: Offers, places: Places, name: str, branch: Branch, kind:
     elif kind == "property":
         offers.labels.update(flat({name.removeprefix(_PROPERTY_PREFIX): value or None}))
     else:
-        _read_object(offers, branch, value, as_labels=kind == "labels")
+        _read_object(offers, branch, value, places.own_in_header.get(name))
 
 
-def _read_object(offers: Offers, branch: Branch, value: str, *, as_labels: bool) -> None:
+def _read_object(offers: Offers, branch: Branch, value: str, own: frozenset[str] | None) -> None:
+    """An object; of one that holds labels also those, but for the members that belong to a field."""
     members = value_of(value)
     if not isinstance(members, dict):
-        if as_labels:
+        if own is not None:
             offers.labels.update(flat({"metadata": value or None}))
         return
-    if as_labels:
-        # What has a field of its own is no label: a user that is hashed must not stand here in clear.
-        labels = {name: inner for name, inner in members.items() if name not in branch.members}
-        offers.labels.update(flat(labels))
+    if own is not None:
+        # A user that is hashed must not stand here in clear.
+        labels = flat(members)
+        offers.labels.update({name: value for name, value in labels.items() if name not in own})
     _walk(offers, branch.members, members)
 
 

@@ -66,6 +66,7 @@ class Places:
         "metadata",
         "own",
         "own_below",
+        "own_in_header",
         "telling",
     )
 
@@ -82,9 +83,13 @@ class Places:
         self.agent_session = _uses_of(sources, _AGENT_SESSION)
         self.labels = [name for name in sources if name.startswith(LABEL)]
         """Fields that are labels of the operator's own."""
-        self.own = _paths_in_metadata(SOURCES) | _paths_in_metadata(sources)
+        self.own = _paths_below("body metadata.", SOURCES, sources)
         """What stands in a body's `metadata` for a field of its own, and so is no label."""
         self.own_below = frozenset(path for path in self.own if "." in path)
+        self.own_in_header = {
+            header: _paths_below(f"header {header}.", SOURCES, sources) for header in _LABEL_HEADERS
+        }
+        """The same in each header that holds labels."""
         self.telling = lru_cache(256)(self._telling)
 
     def _telling(self, names: tuple[str, ...]) -> tuple[tuple[str, Branch, str], ...]:
@@ -149,11 +154,11 @@ def _uses_of(sources: Mapping[str, Sequence[str]], wanted: str) -> list[Use]:
     return found.uses if found else []
 
 
-def _paths_in_metadata(sources: Mapping[str, Sequence[str]]) -> frozenset[str]:
-    start = "body metadata."
+def _paths_below(start: str, *tables: Mapping[str, Sequence[str]]) -> frozenset[str]:
     return frozenset(
         place.removeprefix(start)
-        for places in sources.values()
+        for table in tables
+        for places in table.values()
         for place in places
         if place.startswith(start)
     )
