@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from kong_ai_tracing.calls import AICall, CallSettings, Observation, calls_of
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.ids import observation_id_from_seed
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
+from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.redact import RedactionSettings, Redactor
 from kong_ai_tracing.traces import Grouping
 from kong_entries import STARTED_AT, call, calls, line, record
@@ -294,6 +296,17 @@ def test_no_secret_leaves_in_a_child() -> None:
     assert b"[REDACTED:" in (kept.children[1].observation.input or b"")
     assert "sk-proj" not in repr(kept)
     assert kept.observation.metadata["kong_ai_tracing.redacted"]
+
+
+def test_media_in_a_child_are_replaced_as_in_the_call() -> None:
+    """A guardrail may have logged a prompt with a picture."""
+    picture = "data:image/png;base64," + base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(3000)).decode()
+    block = NEMO_BLOCK | {"input_faulty_prompt": picture}
+    found = call(ai={"proxy": {"meta": META, "nvidia-nemo-guardrail": block}})
+    [kept] = Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings())).apply([found]).calls
+    guardrail = kept.children[0].observation
+    assert len(guardrail.input or b"") < 300
+    assert guardrail.metadata["kong_ai_tracing.media"] == {"image/png": 1}
 
 
 def test_content_that_stays_stays_in_children_too() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from kong_ai_tracing.calls import AICall
+from kong_ai_tracing.calls import AICall, Observation
 from kong_ai_tracing.media import Attachment, Medium, without_media
 from kong_ai_tracing.mediatypes import UPLOADED
 from kong_ai_tracing.privacy import Privacy
@@ -68,7 +68,19 @@ class Protection(Struct, frozen=True):
         Before anything is searched for secrets: in megabytes of base64 there are none to be found, but there
         is what looks like one.
         """
-        observation = call.observation
+        trace_id = call.context.trace_id
+        observation = self._with_words(call.observation, trace_id, call.id, done)
+        children = [
+            replace(child, observation=self._with_words(child.observation, trace_id, child.id, done))
+            for child in call.children
+        ]
+        if observation is call.observation and not children:
+            return call
+        return replace(call, observation=observation, children=children)
+
+    def _with_words(
+        self, observation: Observation, trace_id: str, observation_id: str, done: Protected
+    ) -> Observation:
         types: Counter[str] = Counter()
 
         def cleaned(text: bytes | None, name: str) -> bytes | None:
@@ -78,17 +90,15 @@ class Protection(Struct, frozen=True):
             types[medium.content_type] += 1
             if not self._is_uploaded(medium, done.counts):
                 return medium.placeholder
-            done.media.append(Attachment(call.context.trace_id, call.id, name, medium))
+            done.media.append(Attachment(trace_id, observation_id, name, medium))
             return medium.reference
 
         question, answer = cleaned(observation.input, "input"), cleaned(observation.output, "output")
         if not types:
-            return call
+            return observation
         done.counts[REPLACED] += types.total()
         metadata = observation.metadata | {MEDIA: dict(sorted(types.items()))}
-        return replace(
-            call, observation=replace(observation, input=question, output=answer, metadata=metadata)
-        )
+        return replace(observation, input=question, output=answer, metadata=metadata)
 
     def _is_uploaded(self, medium: Medium, counts: Counter[str]) -> bool:
         if not self.media.upload or medium.content_type not in UPLOADED:

@@ -205,12 +205,12 @@ def _facts(rpc: Rpc, latency: int | None, first_byte: int | None) -> dict[str, A
 
 
 def _decision(entry: dict[str, Any]) -> str:
-    """`allow tool list_orders for consumer_group admin`."""
+    """`allow tool list_orders for consumer_group admin`. A caller is a user, and said elsewhere."""
     consumer = table(entry.get("consumer"))
     words = [text(entry.get(name)) for name in ("action", "primitive", "primitive_name")]
-    who = [text(consumer.get(name)) for name in ("identifier", "name")]
-    told = " ".join(filter(None, words)) + (f" for {' '.join(filter(None, who))}" if any(who) else "")
-    return limited(told)
+    if text(consumer.get("identifier")) == "consumer_group":
+        words += ["for consumer_group", text(consumer.get("name"))]
+    return limited(" ".join(filter(None, words)))
 
 
 def _word(value: Any) -> str | None:
