@@ -248,6 +248,32 @@ async def test_lines_written_to_a_deleted_file_are_read_while_it_is_open(tail, l
             log.unlink(missing_ok=True)
 
 
+async def test_a_writer_of_a_deleted_file_may_pause(tail, log, tmp_path):
+    """It was seen to be alive; without it the file would be let go after two quiet scans."""
+    # covers ROT-03, FDS-01
+    with log.open("a") as kong:
+        print("0", file=kong, flush=True)
+        assert await tail.step() == ["0"]
+        log.unlink()
+        await tail.scan()
+        print("1", file=kong, flush=True)
+        assert await tail.step(50) == ["1"]
+        print("2", file=kong, flush=True)
+        assert await tail.step(1100) == ["2"]
+    assert open_descriptors(tmp_path) == 0, "but not for ever"
+
+
+async def test_files_beside_directories_are_no_news(tmp_path):
+    """A pattern with a wildcard for directories matches files, too."""
+    (tmp_path / "a").mkdir()
+    write(tmp_path / "a" / "ai.log", "one")
+    write(tmp_path / "file", "x")
+    tail = Tail(tmp_path / "*" / "ai.log")
+    assert await tail.step(2) == ["one"]
+    assert tail.notices == []
+    await tail.stop()
+
+
 async def test_the_last_line_of_a_deleted_file_needs_no_newline(tail, log):
     """Nobody will end it any more."""
     # covers LIN-03

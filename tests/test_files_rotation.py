@@ -173,6 +173,19 @@ async def test_a_rotation_under_an_unforeseen_name_while_stopped(tail, log):
     assert await tail.step() == lines(10, 30)
 
 
+@pytest.mark.parametrize("name", ["ai.1.log", "ai-20260101.log", "ai-2026-01-01-1767225600.log"])
+async def test_generations_with_the_number_before_the_extension(tail, log, name):
+    """logrotate's `extension .log`: seen or not seen before, they belong to the log; `ai-2.log` does not."""
+    # covers ROT-06, ROT-09
+    write(log, *lines(0, 10))
+    await tail.step()
+    await tail.stop()
+    write(log.with_name("ai-2.log"), line(99))
+    write(log.with_name(name), *lines(10, 20))
+    await tail.restart()
+    assert await tail.step(2) == lines(10, 20)
+
+
 async def test_two_rotations_while_stopped_with_the_oldest_deleted(tail, log):
     """What remains is read, and the gap is told."""
     # covers ROT-13, ROT-07, FDS-04

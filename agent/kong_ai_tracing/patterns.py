@@ -21,6 +21,9 @@ from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.notices import Notices
 
 _UNREADABLE_SUFFIXES = (".lz4", ".zip", ".lzma", ".Z", ".br")
+_ROTATION_INFIX = r"(\.\d{1,4}|[.-]\d{4}[._-]?\d{2}[\d._-]*)"
+"""logrotate's `extension`: the number or date stands before it (`ai.1.log`, `ai-20260101.log`)."""
+_INFIX_BEFORE_EXTENSION = re.compile(_ROTATION_INFIX + r"(?=\.[A-Za-z]+$)")
 _ROTATION_SUFFIX = re.compile(r"([.-]\d[\d._-]*|\.old|\.bak)+$")
 
 
@@ -43,9 +46,12 @@ class Candidate(Struct, frozen=True):
 
 def family_of(path: str) -> str:
     """The name shared by the generations of one log; decides only who is read first."""
-    if path.endswith(COMPRESSED_SUFFIXES):
-        path = path.rpartition(".")[0]
-    return _ROTATION_SUFFIX.sub("", path)
+    return _ROTATION_SUFFIX.sub("", _INFIX_BEFORE_EXTENSION.sub("", _uncompressed(path)))
+
+
+def _uncompressed(name: str) -> str:
+    """What the file was called before it was compressed."""
+    return name.rpartition(".")[0] if name.endswith(COMPRESSED_SUFFIXES) else name
 
 
 class Listing(Struct):
@@ -66,13 +72,18 @@ class _NamePattern:
         self._hidden = name.startswith(".")
         self._live = re.compile(fnmatch.translate(name))
         self._sibling = re.compile(fnmatch.translate(name + "[.-]?*"))
+        stem, dot, extension = name.rpartition(".")
+        begins, ends = re.sub(r"\\[zZ]$", "", fnmatch.translate(stem)), fnmatch.translate(dot + extension)
+        self._infixed = re.compile(begins + _ROTATION_INFIX + ends)
 
     def kind(self, name: str) -> Kind:
         if name.startswith(".") and not self._hidden:
             return "known"
-        if self._live.match(name):
-            return "live"
-        return "sibling" if self._sibling.match(name) else "known"
+        plain = _uncompressed(name)
+        if self._live.match(plain):
+            # Nobody writes to a compressed file any more, whatever the pattern says.
+            return "live" if plain == name else "sibling"
+        return "sibling" if self._sibling.match(plain) or self._infixed.match(plain) else "known"
 
 
 class Patterns:
@@ -157,8 +168,6 @@ class Patterns:
         for entry in entries:
             kind, matching = _best_match(entry.name, patterns)
             compressed = entry.name.endswith(COMPRESSED_SUFFIXES)
-            if compressed and kind == "live":
-                kind = "sibling"  # Nobody writes to it any more, whatever the pattern says.
             if kind == "known" and not (compressed and all_compressed) and entry.inode() not in numbers:
                 continue
             if excluded and excluded.match(entry.name):
@@ -248,7 +257,7 @@ def _split(pattern: str) -> tuple[str, _NamePattern]:
 def _expand(directory: str) -> list[str]:
     if not glob.has_magic(directory):
         return [directory]
-    return sorted(str(path) for path in Path("/").glob(directory[1:]))
+    return sorted(str(path) for path in Path("/").glob(directory[1:]) if not path.is_file())
 
 
 def _best_match(name: str, patterns: list[_NamePattern]) -> tuple[Kind, list[_NamePattern]]:

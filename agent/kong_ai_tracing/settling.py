@@ -17,6 +17,9 @@ from kong_ai_tracing.streamtable import Key, StreamTable
 QUIET_SCANS_BEFORE_RETIRING = 2
 """A deleted file is let go when so many scans in a row found nothing new in it, a closed one when so many
 did not find it: a directory that is being renamed in may fail to list a file that is there."""
+QUIET_SCANS_OF_A_WRITER = 1000
+"""A deleted file that somebody still wrote to is held for so long: Kong's workers do that until they reload,
+and as long as they hold it, its space is not free anyway."""
 SCANS_BEFORE_FORGETTING = 1000
 """A file of an earlier run that did not turn up for so long will not turn up any more."""
 
@@ -172,7 +175,7 @@ def _settle_deleted(table: StreamTable, stream: Stream, sight: Sight) -> None:
     if stream.behind:
         return
     stream.quiet_scans += 1
-    if stream.quiet_scans < QUIET_SCANS_BEFORE_RETIRING:
+    if stream.quiet_scans < (QUIET_SCANS_OF_A_WRITER if stream.outlived else QUIET_SCANS_BEFORE_RETIRING):
         return
     if stream.offset < stream.size and not stream.binary and not stream.compressed:
         # Nobody will end the last line any more: it is read once again, and given out as it is.

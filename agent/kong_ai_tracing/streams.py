@@ -72,6 +72,8 @@ class Stream(Struct, eq=False, kw_only=True):
     """Its record differs from the one that was last given out."""
     recorded: bool = False
     """A record was given out by which the content can be recognised."""
+    outlived: bool = False
+    """Somebody was seen writing to it when it was deleted already."""
     quiet_scans: int = 0
     """So many scans in a row brought nothing new, or did not find the file at all."""
     grown_at_scan: int = 0
@@ -144,6 +146,8 @@ class Stream(Struct, eq=False, kw_only=True):
         if outcome != "same":
             self.broken = outcome
             return False
+        if self.links == 0 and seen.size > self.size:
+            self.outlived = True
         self.stamp, self.links = seen.stamp, seen.links
         if not self.compressed:
             self.size = seen.size
