@@ -11,7 +11,7 @@ import orjson
 from msgspec import Struct
 
 from kong_ai_tracing.identity import FileRecord
-from kong_ai_tracing.statedir import as_store_error
+from kong_ai_tracing.statedir import as_store_error, is_damage
 from kong_ai_tracing.storerows import FILE_COLUMNS, file_record
 from kong_ai_tracing.storeschema import side_files, version_of
 
@@ -49,17 +49,16 @@ def read_status(state_dir: Path) -> StoreStatus | None:
 
 def _connect(path: Path) -> sqlite3.Connection:
     """Read-only; a file that is at rest is read as it is where SQLite cannot make its side files."""
+    wal, _ = side_files(path)
+    at_rest = not wal.exists() or not wal.stat().st_size
     db = sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)
     try:
         db.execute("SELECT count(*) FROM sqlite_master")
-    except sqlite3.OperationalError:
+    except sqlite3.Error as error:
         db.close()
-        if side_files(path)[0].exists():
+        if is_damage(error) or not at_rest:
             raise
         return sqlite3.connect(f"{path.as_uri()}?immutable=1", uri=True, isolation_level=None)
-    except BaseException:
-        db.close()
-        raise
     return db
 
 
