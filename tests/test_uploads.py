@@ -158,6 +158,37 @@ def test_a_hanging_media_store_holds_up_no_span(host: Host, langfuse: FakeLangfu
     assert waiting(host) == 100
 
 
+def test_a_call_that_waits_for_company_keeps_its_picture(host: Host, langfuse: FakeLangfuse) -> None:
+    """Its line is behind the position, the picture is uploaded: the call still comes, and refers to it."""
+    line = json.loads(line_with(1, picture(1)))
+    line["request"]["headers"]["x-message-id"] = "a" * 32
+    host.configure(langfuse, *UPLOAD, "[grouping]", "trace_idle_seconds = 600", "trace_hold_seconds = 600")
+    host.write(json.dumps(line).encode() + b"\n")
+    host.start()
+    wait_until(lambda: langfuse.media.complete, "the upload")
+    host.kill()
+    assert langfuse.spans == []
+    assert host.run("run", "--once").returncode == 0
+    assert media_id(picture(1)) in inputs(langfuse)[observation_id(1, 1)]
+    assert langfuse.media.puts == [media_id(picture(1))]
+    assert waiting(host) == 0
+
+
+def test_damaged_bytes_are_not_uploaded(host: Host, langfuse: FakeLangfuse) -> None:
+    """A disk that rots must not put another picture in the place of one; the same for a digest twice."""
+    langfuse.script_media(storing="403*")
+    host.write(line_with(1, picture(1)), line_with(2, picture(1)), line_with(3, picture(2)))
+    assert host.run("run", "--once").returncode == 4
+    with sqlite3.connect(host.state / "state.sqlite3") as db:
+        assert db.execute("SELECT count(*) FROM media_bytes").fetchone() == (2,)
+        db.execute("UPDATE media_bytes SET data = zeroblob(bytes) WHERE bytes = 2008 AND rowid = 1")
+    langfuse.script_media()
+    assert host.run("run", "--once").returncode == 0
+    assert len(langfuse.media.complete) == 1
+    assert host.status()["counters"]["media_refused"] in (1, 2)
+    assert waiting(host) == 0
+
+
 @pytest.mark.parametrize("script", ["500*2", "429:0.1", "cut", "accept-cut", "408*2"])
 def test_passing_faults_are_overcome(host: Host, langfuse: FakeLangfuse, script: str) -> None:
     """Whichever of the two servers has them."""

@@ -38,10 +38,13 @@ def insert(db: sqlite3.Connection, media: Iterable[Attachment], now_ms: int) -> 
 
 def remove(db: sqlite3.Connection, ids: Sequence[int]) -> None:
     """Forget places; the bytes go with the last one."""
-    if not ids:
-        return
-    db.executemany("DELETE FROM media WHERE id = ?", [(each,) for each in ids])
-    db.execute("DELETE FROM media_bytes WHERE digest NOT IN (SELECT digest FROM media)")
+    for each in ids:
+        for (digest,) in db.execute("DELETE FROM media WHERE id = ? RETURNING digest", (each,)).fetchall():
+            db.execute(
+                "DELETE FROM media_bytes WHERE digest = ?1"
+                " AND NOT EXISTS (SELECT 1 FROM media WHERE digest = ?1)",
+                (digest,),
+            )
 
 
 def oldest(db: sqlite3.Connection, besides: Collection[int]) -> tuple[int, Attachment] | None:

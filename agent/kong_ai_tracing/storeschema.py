@@ -67,6 +67,7 @@ _MIGRATIONS = (
     );
     CREATE INDEX media_by_digest ON media (digest);
     CREATE TABLE media_bytes (digest BLOB PRIMARY KEY, bytes INTEGER NOT NULL, data BLOB NOT NULL);
+    CREATE INDEX media_by_size ON media_bytes (bytes);
     """,
 )
 FORMAT = len(_MIGRATIONS)
