@@ -1,0 +1,314 @@
+"""A gateway host in small: writers and rotations on real files, the real pipeline and store, a moody sink.
+
+Everything that waits goes by a virtual clock, so that a test decides what happens between two steps. A
+crash drops the process's memory and its open transaction, as SIGKILL would.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import random
+import shutil
+from collections import defaultdict, deque
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from kong_ai_tracing import otlp
+from kong_ai_tracing.batches import Batcher, Body
+from kong_ai_tracing.context import CallSettings
+from kong_ai_tracing.delivery import Delivery, DeliveryLimits
+from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
+from kong_ai_tracing.pipeline import Pipeline, Rhythm
+from kong_ai_tracing.privacy import Privacy, PrivacySettings
+from kong_ai_tracing.protection import Protection
+from kong_ai_tracing.redact import RedactionSettings, Redactor
+from kong_ai_tracing.spans import Span
+from kong_ai_tracing.statedir import prepare_state_dir
+from kong_ai_tracing.store import Store
+from kong_ai_tracing.traces import Grouping, GroupingLimits
+from kong_writer import kong_line, observation_id
+from virtual_time import VirtualTimeLoop
+
+SCAN_SECONDS = 2.0
+MOODS = ("accept", "slow", "503", "429", "cut", "cut after", "hang", "401")
+
+
+def other_line(number: int) -> bytes:
+    """Traffic that is no AI call. No two lines of a log are the same: each has an id and a time."""
+    return (
+        f'{{"request":{{"id":"{number:032x}","uri":"/status"}},"response":{{"status":200}},'
+        f'"started_at":{1_795_000_000_000 + number}}}\n'
+    ).encode()
+
+
+def garbage_line(number: int) -> bytes:
+    """What a full disk leaves of a line."""
+    return f'{{"request":{{"id":"{number:032x}","uri":"/ai/chat"}},"tries":[{{"ip": torn\n'.encode()
+
+
+class Sink:
+    """A destination that answers in moods, and knows every span it has ever taken."""
+
+    name = "sink"
+
+    def __init__(self) -> None:
+        self.moods: deque[str] = deque()
+        self.taken: dict[str, list[str]] = defaultdict(list)
+        """Starts by span id, one for each time it was taken."""
+        self.poisoned: set[str] = set()
+        """Spans that are refused for ever."""
+        self.repeats_allowed = False
+
+    def encode(self, span: Span) -> bytes:
+        return otlp.encode(span)
+
+    def join(self, spans: list[bytes]) -> bytes:
+        return otlp.join(spans)
+
+    def split(self, data: bytes) -> list[bytes]:
+        return otlp.split(data)
+
+    async def send(self, body: Body) -> Outcome:
+        mood = self.moods.popleft() if self.moods else "accept"
+        match mood:
+            case "slow":
+                await asyncio.sleep(3.0)
+            case "503":
+                return TryLater("503")
+            case "429":
+                return TryLater("429", after_seconds=4.0)
+            case "401":
+                return Hold("401", probe_after_seconds=20.0)
+            case "cut":
+                return TryLater("cut")
+            case "hang":
+                await asyncio.sleep(30.0)
+                return TryLater("no answer in time")
+        spans = _spans(body)
+        if any(span["spanId"] in self.poisoned for span in spans):
+            return Refused("poison")
+        for span in spans:
+            self.taken[span["spanId"]].append(span["startTimeUnixNano"])
+        if mood == "cut after":
+            self.repeats_allowed = True
+            return TryLater("cut after it was taken")
+        return Accepted()
+
+    async def close(self) -> None:
+        return
+
+
+class Machine:
+    """The host: `write`, `rotate` and the like for Kong and logrotate; `start`, `crash`, `stop` for us."""
+
+    def __init__(self, directory: Path) -> None:
+        self.log = directory / "kong" / "ai.log"
+        self.log.parent.mkdir()
+        self.state = directory / "state"
+        prepare_state_dir(self.state)
+        self.sink = Sink()
+        self.loop = VirtualTimeLoop()
+        self.writers: list[BinaryIO] = [self.log.open("ab", buffering=0), self.log.open("ab", buffering=0)]
+        self.half: dict[int, bytes] = {}
+        """Inode of a file that ends in half a line → the other half."""
+        self.calls: set[str] = set()
+        """Observation ids of all calls that were written."""
+        self.lines = self.garbage = 0
+        self.crashes = 0
+        self._store: Store | None = None
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    # -- Kong and logrotate
+
+    def write(self, writer: int, kind: str, count: int = 1) -> None:
+        file = self.writers[writer]
+        self._finish_half(file)
+        for _ in range(count):
+            file.write(self._next(kind))
+
+    def write_half(self, writer: int) -> None:
+        file = self.writers[writer]
+        self._finish_half(file)
+        line = self._next("call")
+        file.write(line[:200])
+        self.half[os.fstat(file.fileno()).st_ino] = line[200:]
+
+    def reopen(self, writer: int) -> None:
+        self._finish_half(self.writers[writer])
+        self.writers[writer].close()
+        self.writers[writer] = self.log.open("ab", buffering=0)
+
+    def rotate(self) -> None:
+        """By rename; writers go on with the old file until they reopen."""
+        self._shift()
+        if self.log.exists():
+            self.log.rename(f"{self.log}.1")
+
+    def copytruncate(self) -> None:
+        if self.log.exists() and self.log.stat().st_ino not in self.half:
+            self._shift()
+            shutil.copy(self.log, f"{self.log}.1")
+            os.truncate(self.log, 0)
+
+    def compress_oldest(self) -> None:
+        """What logrotate does some time after the rotation: nobody writes to the file any more."""
+        held = {os.fstat(file.fileno()).st_ino for file in self.writers}
+        rotated = [each for each in self._rotated() if not each.name.endswith(".gz")]
+        if rotated and rotated[-1].stat().st_ino not in held and rotated[-1].stat().st_ino not in self.half:
+            target = Path(f"{rotated[-1]}.gz")
+            target.write_bytes(gzip.compress(rotated[-1].read_bytes(), mtime=0))
+            rotated[-1].unlink()
+
+    def delete_oldest(self) -> None:
+        held = {os.fstat(file.fileno()).st_ino for file in self.writers}
+        if (rotated := self._rotated()) and rotated[-1].stat().st_ino not in held:
+            rotated[-1].unlink()
+
+    def _rotated(self) -> list[Path]:
+        names = self.log.parent.glob("ai.log.*")
+        return sorted(names, key=lambda path: int(path.name.split(".")[2]))
+
+    def _shift(self) -> None:
+        for path in reversed(self._rotated()):
+            number = int(path.name.split(".")[2])
+            path.rename(path.with_name(path.name.replace(f".log.{number}", f".log.{number + 1}")))
+
+    def _next(self, kind: str) -> bytes:
+        self.lines += 1
+        if kind == "other":
+            return other_line(self.lines)
+        if kind == "garbage":
+            self.garbage += 1
+            return garbage_line(self.lines)
+        seq = len(self.calls)
+        self.calls.add(observation_id(1, seq))
+        return kong_line(1, seq, shared=kind == "shared")
+
+    def _finish_half(self, file: BinaryIO) -> None:
+        if rest := self.half.pop(os.fstat(file.fileno()).st_ino, b""):
+            file.write(rest)
+
+    # -- the daemon
+
+    @property
+    def running(self) -> bool:
+        return self._store is not None
+
+    def start(self, *, outbox_max_bytes: int = 1 << 20) -> None:
+        self._do(self._start(outbox_max_bytes))
+
+    async def _start(self, outbox_max_bytes: int) -> None:
+        clock = self.loop.time
+        self._store = Store(self.state)
+        restored = self._store.restore()
+        self.files = LogFiles([str(self.log)], restored.files)
+        self.delivery = Delivery(
+            self.sink,
+            self._store,
+            restored,
+            DeliveryLimits(outbox_max_bytes=outbox_max_bytes, free_space_floor_bytes=0, max_concurrency=3),
+            clock=clock,
+            random=random.Random(1).random,
+        )
+        batcher = Batcher(
+            self.sink,
+            first_number=self.delivery.first_number,
+            max_bytes=8_000,
+            max_age_seconds=0.5,
+            clock=clock,
+        )
+        self.pipeline = Pipeline(
+            self.files,
+            CallSettings(),
+            Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings(kinds=("none",)))),
+            Grouping(GroupingLimits(idle_ms=2_000, hold_ms=10_000)),
+            batcher,
+            self.delivery,
+            rhythm=Rhythm(scan_interval_seconds=SCAN_SECONDS),
+            wake=_NoWake(),
+            clock=clock,
+        )
+        sending = asyncio.create_task(self.delivery.run())
+        await self.pipeline.restore(restored, self.files.reread)
+        self._tasks = [sending, asyncio.create_task(self.pipeline.run_live())]
+
+    def tick(self, seconds: float) -> None:
+        """Let time pass."""
+        self._do(asyncio.sleep(seconds))
+        for task in self._tasks:
+            if task.done():
+                task.result()
+
+    def crash(self) -> None:
+        """Everything that is not on disk is gone."""
+        assert self._store is not None
+        self._do(self._drop())
+        self._store._db.close()
+        self._store = None
+        self.crashes += 1
+
+    async def _drop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.files.close()
+
+    def stop(self) -> None:
+        """As SIGTERM does."""
+        assert self._store is not None
+        self._do(self._stop())
+        self._store.close()
+        self._store = None
+
+    async def _stop(self) -> None:
+        sending, reading = self._tasks
+        self.pipeline.stop()
+        await reading
+        await self.delivery.wind_down(1.0)
+        sending.cancel()
+        await asyncio.gather(sending, return_exceptions=True)
+        await self.delivery.finish()
+        await self.files.close()
+
+    @property
+    def caught_up(self) -> bool:
+        """Everything is read, and nothing waits to be delivered."""
+        return self.delivery.idle and all(each.offset >= each.size for each in self.files.files())
+
+    def counters(self) -> dict[str, int]:
+        assert self._store is not None
+        return self._store.status().counters
+
+    def close(self) -> None:
+        if self.running:
+            self.crash()
+        for file in self.writers:
+            file.close()
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+    def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        self.loop.run_until_complete(work)
+
+
+class _NoWake:
+    """Polling only."""
+
+    async def wait(self, timeout_seconds: float) -> bool:
+        await asyncio.sleep(timeout_seconds)
+        return False
+
+
+def _spans(body: Body) -> list[dict[str, Any]]:
+    document = json.loads(body.unpack().data)
+    return [
+        span
+        for resource in document["resourceSpans"]
+        for scope in resource["scopeSpans"]
+        for span in scope["spans"]
+    ]
