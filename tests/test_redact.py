@@ -29,9 +29,9 @@ PLACES = (
     "input", "output", "tool arguments", "tool input", "status_message", "name", "model", "model_parameters",
     "metadata", "nested metadata", "metadata name", "trace_name", "tags", "user_id", "session_id", "release",
     "version", "trace metadata", "nested trace metadata", "provider", "usage name", "child name",
-    "child input", "child output", "child metadata", "child message",
+    "child input", "child output", "child metadata", "child message", "passed over",
 )  # fmt: skip
-IDS = ("model", "user_id", "session_id", "release", "version", "provider", "usage name")
+IDS = ("model", "user_id", "session_id", "release", "version", "provider", "usage name", "passed over")
 
 
 def call_with(place: str = "", text: str = "") -> AICall:
@@ -72,6 +72,7 @@ def call_with(place: str = "", text: str = "") -> AICall:
                 at("metadata name", "ordinary"): 1,
             },
         ),
+        passed_over={"user_id": {"header x-user-id": at("passed over", "bob")}},
         children=[
             Child(
                 "1123456789abcdef",

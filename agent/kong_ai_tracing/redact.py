@@ -120,6 +120,10 @@ class Redactor:
             replace(each, observation=self._observation(each.observation, counts)) for each in call.children
         ]
         context = self._context(call.context, counts)
+        passed_over = {
+            name: {source: self._id(said, counts) or said for source, said in sources.items()}
+            for name, sources in call.passed_over.items()
+        }
         if context.environment != call.context.environment:
             for each in (observation, *(child.observation for child in children)):
                 if "environment" in each.metadata:
@@ -128,7 +132,10 @@ class Redactor:
             return call, counts
         summary = {REDACTED: dict(sorted(counts.items()))}
         observation = replace(observation, metadata=observation.metadata | summary)
-        return replace(call, observation=observation, context=context, children=children), counts
+        cleaned = replace(
+            call, observation=observation, context=context, children=children, passed_over=passed_over
+        )
+        return cleaned, counts
 
     def _observation(self, observation: Observation, counts: Counts) -> Observation:
         message = observation.status_message
@@ -202,6 +209,7 @@ def _all_of_it(call: AICall) -> bytes:
             context.release,
             context.version,
             context.metadata,
+            call.passed_over,
         )
     )
     bodies = [body for each in observations for body in (each.input, each.output) if body]
