@@ -118,7 +118,7 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
     usage, usage_source = read.usage
     model, requested, provider = read.model, read.requested_model, read.provider
     cost, cost_source = read.cost, None
-    if settings.prices and not cost and not read.cache_hit:
+    if settings.prices and not (cost or read.failed or read.cache_hit):
         cost = settings.prices.cost_of((model, requested), provider, usage)
         cost_source = priced_by(usage_source) if cost else None
     return Observation(

@@ -120,11 +120,12 @@ def identify(
         opt_out=opt_out_of(headers, metadata),
         ruling=ruling,
     )
+    observation_name = _observation_name(offers, fitting)
     if fitting.originals:
         context.metadata.update(fitting.notes())
     identity = Identity(
         context,
-        _observation_name(offers, fitting),
+        observation_name,
         offers.text("parent_span_id"),
         parent_id_of(offers, key) if settings.join_caller_trace else None,
     )
