@@ -386,9 +386,9 @@ def test_no_object_makes_reading_raise_or_loses_the_call(ai: Any, tries: Any) ->
 
 def test_a_hostile_number_of_objects_gives_a_bounded_number_of_children() -> None:
     """The rest is in the metadata, or nowhere."""
-    found = call(tries=[{"state": "failed"}] * 5000)
-    assert len(found.children) <= 100
-    assert len(calls(ai={"mcp": {"rpc": [{"method": "x"}] * 5000}})) <= 100
+    assert len(call(tries=[{"state": "failed"}] * 5000).children) == 50
+    assert len(proxied(**{f"guard-{number}": {"mode": "x"} for number in range(500)}).children) == 100
+    assert len(calls(ai={"mcp": {"rpc": [{"method": "x"}] * 5000}})) == 1000
 
 
 def test_genuine_lines_with_retries_show_their_failed_tries() -> None:

@@ -21,7 +21,9 @@ from kong_ai_tracing.payloads import Answered
 from kong_ai_tracing.payloads.dialect import Failure, raw_text
 from kong_ai_tracing.timing import duration
 
-_MAX_MESSAGES = 100
+_MAX_MESSAGES = 1000
+"""Far more than anybody sends at once."""
+_MAX_DECISIONS = 100
 _FAILED_STATES = frozenset(("failed", "rejected"))
 
 
@@ -191,7 +193,7 @@ def _facts(rpc: Rpc, latency: int | None, first_byte: int | None) -> dict[str, A
         return facts | {
             "mcp_session_id": _word(rpc.session_id),
             "mcp_tool_name": _word(said.get("tool_name")),
-            "mcp_audit": [_decision(each) for each in rpc.audit[:_MAX_MESSAGES]] or None,
+            "mcp_audit": [_decision(each) for each in rpc.audit[:_MAX_DECISIONS]] or None,
         }
     return facts | {
         "a2a_context_id": _word(rpc.session_id),
