@@ -155,7 +155,7 @@ HEALTH = httpx.Response(200, json={"status": "OK", "version": "4.16.0"})
 PROJECTS = httpx.Response(200, json={"data": [{"id": "p", "name": "gateway"}]})
 
 
-def ask(health=HEALTH, projects=PROJECTS, *, now=1_000_000.0, offline=False, enabled=True):
+def ask(health=HEALTH, projects=PROJECTS, *, now=1_000_000.0, offline=False, enabled=True, transport="auto"):
     requests: list[httpx.Request] = []
 
     def answer(request: httpx.Request) -> httpx.Response:
@@ -170,6 +170,7 @@ def ask(health=HEALTH, projects=PROJECTS, *, now=1_000_000.0, offline=False, ena
         langfuse_endpoint="https://langfuse.example.com",
         langfuse_public_key=Secret("pk-lf-1"),
         langfuse_secret_key=Secret("sk-lf-hidden"),
+        delivery=Delivery(transport=transport),
     )
     here = Surroundings(
         config,
@@ -193,7 +194,6 @@ def test_a_good_server_and_good_keys_name_version_and_project():
 @pytest.mark.parametrize(
     ("health", "expected"),
     [
-        (httpx.Response(200, json={"status": "OK", "version": "3.21.9"}), "langfuse.too_old"),
         (httpx.Response(503, json={"status": "bad", "version": "4.1.0"}), "langfuse.unhealthy"),
         (httpx.Response(404, html="<html>"), "langfuse.no_health"),
         (httpx.Response(200, json=[]), "langfuse.no_health"),
@@ -221,6 +221,42 @@ def test_keys_that_are_not_taken_are_an_error_and_never_shown(status, expected):
     found, _ = ask(projects=httpx.Response(status))
     assert found[expected].severity == "error"
     assert "hidden" not in str(found)
+
+
+@pytest.mark.parametrize(
+    ("version", "transport", "expected"),
+    [
+        ("4.16.0", "auto", "traces go over OTLP: the server is Langfuse 4.16.0"),
+        (
+            "3.21.9",
+            "auto",
+            "traces go to the batch endpoint: the server is Langfuse 3.21.9, which has no OTLP",
+        ),
+        ("3.30.0", "ingestion", "traces go to the batch endpoint: delivery.transport says so"),
+    ],
+)
+def test_the_way_that_traces_will_go_is_said(version, transport, expected):
+    """And why it is this one."""
+    found, _ = ask(httpx.Response(200, json={"version": version}), transport=transport)
+    assert found["langfuse.transport"].what == expected
+
+
+@pytest.mark.parametrize(
+    ("version", "transport", "expected"),
+    [("3.21.9", "otlp", "langfuse.too_old"), ("4.16.0", "ingestion", "langfuse.otlp_only")],
+)
+def test_a_way_that_the_server_does_not_offer_is_named(version, transport, expected):
+    """The operator's setting stands, so this is the place to hear of it."""
+    found, _ = ask(httpx.Response(200, json={"version": version}), transport=transport)
+    assert 'transport = "auto"' in found[expected].fix
+
+
+def test_certificates_that_cannot_be_used_are_a_finding():
+    """The daemon would not start with them."""
+    config = Config(langfuse_enabled=True, langfuse_ca_file=Path("/nowhere/ca.pem"))
+    [finding] = server.check_server(Surroundings(config, {}))
+    assert finding.id == "langfuse.certificates"
+    assert "/nowhere/ca.pem" in finding.what
 
 
 def test_a_clock_that_differs_is_a_warning():

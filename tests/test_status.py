@@ -236,3 +236,13 @@ def test_every_field_of_the_json_output_is_documented():
     text = (Path(__file__).parent.parent / "docs" / "cli.md").read_text()
     fields = {name for struct in (Report, FileLag, Outbox, Target) for name in struct.__struct_fields__}
     assert [name for name in sorted(fields) if f"`{name}" not in text] == []
+
+
+def test_what_was_dropped_is_said() -> None:
+    """An operator who chose it wants to know how much it was."""
+    out = io.StringIO()
+    report = Report("healthy", [], "/state", True, updated_seconds_ago=1.0, updated_at="2026-11-23T12:00:00Z")
+    print_report(report, Console(file=out))
+    assert "dropped" not in out.getvalue()
+    print_report(msgspec.structs.replace(report, counters={"spans_dropped": 12}), Console(file=out))
+    assert "dropped: 12 spans" in out.getvalue()

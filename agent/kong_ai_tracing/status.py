@@ -84,7 +84,14 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
     problems = [
         *down,
         *_state_problems(seen, now),
-        *_problems(target, outbox, report.lag_bytes, quiet_seconds, running),
+        *_problems(
+            target,
+            outbox,
+            report.lag_bytes,
+            quiet_seconds,
+            running,
+            drops_oldest=config.delivery.on_full == "drop_oldest",
+        ),
     ]
     return replace(
         report,
@@ -208,7 +215,13 @@ def _down(target: Target, outbox: Outbox) -> Iterator[str]:
 
 
 def _problems(
-    target: Target, outbox: Outbox, lag: int, quiet_seconds: float, running: bool | None
+    target: Target,
+    outbox: Outbox,
+    lag: int,
+    quiet_seconds: float,
+    running: bool | None,
+    *,
+    drops_oldest: bool,
 ) -> Iterator[str]:
     if running is False and (lag or outbox.batches):
         yield "the daemon is not running, and there is something to deliver"
@@ -217,7 +230,8 @@ def _problems(
     if target.paused:
         yield f"reading is paused: {target.paused}"
     if outbox.bytes >= outbox.max_bytes * _NEARLY_FULL:
-        yield "the outbox is nearly full; when it is full, reading pauses"
+        then = "its oldest batches are dropped" if drops_oldest else "reading pauses"
+        yield f"the outbox is nearly full; when it is full, {then}"
     if outbox.batches and target.state == "ok" and _nothing_accepted_lately(target) and running:
         yield "the outbox is not being emptied"
 

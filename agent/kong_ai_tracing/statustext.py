@@ -79,8 +79,11 @@ def _destinations(targets: Mapping[str, Target]) -> Table:
 
 def _summary(report: Report) -> str:
     outbox = report.outbox
+    dropped = report.counters.get("spans_dropped", 0)
     return (
         f"outbox: {outbox.batches} batches, {outbox.spans} spans; waiting for company:"
-        f" {report.waiting_calls} calls; set aside: {report.set_aside_lines} lines\n"
+        f" {report.waiting_calls} calls; set aside: {report.set_aside_lines} lines"
+        + (f"; dropped: {dropped} spans" if dropped else "")
+        + "\n"
         f"last change: {report.updated_seconds_ago:.0f} s ago"
     )

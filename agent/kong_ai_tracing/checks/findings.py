@@ -35,13 +35,20 @@ class Finding(Struct, frozen=True, omit_defaults=True):
 
 
 def open_client(config: Config) -> httpx.Client:
-    """The HTTP client of the checks; redirects are findings, so they are not followed."""
+    """The HTTP client of the checks; redirects are findings, so they are not followed.
+
+    Raises OperatorError when a certificate cannot be used.
+    """
     import httpx
 
     from kong_ai_tracing import __version__
+    from kong_ai_tracing.assembly import connection_of
+    from kong_ai_tracing.httpclient import tls_of
 
     return httpx.Client(
-        timeout=config.langfuse_timeout / 1000, headers={"user-agent": f"kong-ai-tracing/{__version__}"}
+        verify=tls_of(connection_of(config)),
+        timeout=config.langfuse_timeout / 1000,
+        headers={"user-agent": f"kong-ai-tracing/{__version__}"},
     )
 
 

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings
+from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.transports import (
+    OLDEST_WITH_OTLP,
+    OLDEST_WITH_OTLP_ONLY,
+    Version,
+    choose_transport,
+    version_of,
+    version_text,
+)
 
 if TYPE_CHECKING:
     import httpx
 
-_OLDEST_VERSION = (3, 22)
 _MAX_SKEW_SECONDS = 60.0
 
 
@@ -32,7 +39,12 @@ def check_server(here: Surroundings) -> Iterator[Finding]:
         return
     import httpx
 
-    with here.client(here.config) as client:
+    try:
+        client = here.client(here.config)
+    except OperatorError as error:
+        yield Finding("langfuse.certificates", "error", str(error), "the daemon does not start with it")
+        return
+    with client:
         try:
             health = client.get(f"{here.config.endpoint.base_url}/api/public/health")
             yield from _read_health(here, health)
@@ -44,7 +56,7 @@ def check_server(here: Surroundings) -> Iterator[Finding]:
 
 def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding]:
     base_url = here.config.endpoint.base_url
-    version = _version(answer)
+    version = version_of(answer)
     if answer.is_redirect:
         target = urljoin(str(answer.request.url), answer.headers.get("location", ""))
         yield Finding(
@@ -62,14 +74,6 @@ def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             "the address may belong to something else, or a proxy hides the page",
             "compare langfuse_endpoint with the address of Langfuse in your browser",
         )
-    elif version < _OLDEST_VERSION:
-        yield Finding(
-            "langfuse.too_old",
-            "error",
-            f"{base_url} is Langfuse {'.'.join(map(str, version))}",
-            "it has no OTLP endpoint and takes no traces from us",
-            "upgrade Langfuse to 3.22 or newer",
-        )
     elif answer.status_code != 200:
         yield Finding(
             "langfuse.unhealthy",
@@ -79,17 +83,34 @@ def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             "look at the logs of Langfuse's web container",
         )
     else:
-        yield Finding("langfuse.reachable", "ok", f"{base_url} is Langfuse {'.'.join(map(str, version))}")
+        yield Finding("langfuse.reachable", "ok", f"{base_url} is Langfuse {version_text(version)}")
+    if version is not None:
+        yield _check_transport(here, version)
     yield from _check_clock(here, answer)
 
 
-def _version(answer: httpx.Response) -> tuple[int, ...] | None:
-    try:
-        text = answer.json()["version"]
-    except (ValueError, KeyError, TypeError):
-        return None
-    match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", str(text))
-    return tuple(int(part) for part in match.groups() if part) if match else None
+def _check_transport(here: Surroundings, version: Version) -> Finding:
+    config = here.config
+    choice = choose_transport(config.delivery.transport, config.endpoint, version)
+    if choice.transport == "otlp" and version < OLDEST_WITH_OTLP:
+        return Finding(
+            "langfuse.too_old",
+            "error",
+            f"traces are to go over OTLP ({choice.reason}), which Langfuse {version_text(version)} has not",
+            "nothing is delivered; the outbox keeps everything",
+            'set transport = "auto" below [delivery], or upgrade Langfuse to 3.22 or newer',
+        )
+    if choice.transport == "ingestion" and version >= OLDEST_WITH_OTLP_ONLY:
+        return Finding(
+            "langfuse.otlp_only",
+            "warning",
+            f"traces are to go to the batch endpoint ({choice.reason}), which Langfuse"
+            f" {version_text(version)} refuses unless it was told to take both",
+            "nothing may be delivered; the outbox keeps everything",
+            'set transport = "auto" below [delivery]',
+        )
+    way = {"otlp": "over OTLP", "ingestion": "to the batch endpoint"}[choice.transport]
+    return Finding("langfuse.transport", "ok", f"traces go {way}: {choice.reason}")
 
 
 def _check_clock(here: Surroundings, answer: httpx.Response) -> Iterator[Finding]:
