@@ -20,6 +20,7 @@ from kong_ai_tracing.storestatus import FILE_NAME
 
 ROTTEN = "damaged on disk: its checksum does not agree"
 
+_MARK = "UPDATE refused SET retry = 1 WHERE id = ? AND reason != ?"
 _INSERT = (
     "INSERT INTO refused (refused_ms, destination, spans, bytes, reason, digest, body)"
     " VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -130,5 +131,5 @@ class RefusedBodies:
         """Ask for rows to be sent again: the daemon takes them up within seconds, or when it starts."""
         with as_store_error(self._path):
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany("UPDATE refused SET retry = 1 WHERE id = ?", [(each,) for each in ids])
+            self._db.executemany(_MARK, [(each, ROTTEN) for each in ids])
             self._db.execute("COMMIT")
