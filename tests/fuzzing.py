@@ -69,7 +69,9 @@ def _try_body(body: Body, dialect: Dialect) -> None:
     _is_json(asked.input)
     assert _fits(asked.parameters)
     for bare_text in (False, True):
-        _try_answer(read_answer(sketch, dialect, bare_text=bare_text))
+        found = read_answer(sketch, dialect, bare_text=bare_text)
+        _try_answer(found)
+        assert read_answer(sketch, dialect, bare_text=bare_text) == found
     if body.text is not None:
         fields_of(body.text)
         if closed := completed(body.text):

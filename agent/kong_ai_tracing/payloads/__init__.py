@@ -1,35 +1,28 @@
 """Bodies in, facts out: one reader per API dialect, and the registry that picks.
 
-To add a dialect, write its file and name it in `DIALECTS`. The path has the first word, then the shape
-of the body; no body makes this raise, and none is lost: what no reader knows is passed on as it is.
+To add a dialect, write its file and name it in `READERS` (docs/contributing.md shows how). The path has the
+first word, then the shape of the body; no body makes this raise, and none is lost: what no reader knows is
+passed on as it is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import lru_cache
+from importlib import import_module
 
 from kong_ai_tracing.jsontext import dump
 from kong_ai_tracing.payloads import (
     anthropic,
     anthropiccomplete,
-    audio,
     bedrock,
-    bedrockembeddings,
-    bedrockinvoke,
     chat,
     coarse,
     cohere,
-    cohereembed,
-    coheregenerate,
     completions,
     embeddings,
     gemini,
-    geminiembeddings,
-    images,
-    llamacpp,
-    moderations,
     ollama,
-    rerank,
     responses,
     tgi,
 )
@@ -38,41 +31,49 @@ from kong_ai_tracing.payloads.sketch import Sketch
 
 __all__ = [
     "DIALECTS",
+    "READERS",
     "Answered",
     "Asked",
     "Dialect",
     "Sketch",
     "dialect_of_path",
+    "dialects_of",
     "read_answer",
     "read_request",
 ]
 
-DIALECTS: tuple[Dialect, ...] = (
-    chat.DIALECT,
-    completions.DIALECT,
-    embeddings.DIALECT,
-    responses.DIALECT,
-    anthropic.DIALECT,
-    anthropiccomplete.DIALECT,
-    bedrock.CONVERSE,
-    bedrock.CONVERSE_STREAM,
-    bedrockembeddings.DIALECT,
-    *bedrockinvoke.DIALECTS,
-    gemini.DIALECT,
-    gemini.STREAM,
-    *geminiembeddings.DIALECTS,
-    *ollama.DIALECTS,
-    cohere.DIALECT,
-    coheregenerate.DIALECT,
-    cohereembed.DIALECT,
-    rerank.DIALECT,
-    images.DIALECT,
-    *audio.DIALECTS,
-    moderations.DIALECT,
-    tgi.DIALECT,
-    llamacpp.DIALECT,
+READERS = (
+    "chat",
+    "completions",
+    "embeddings",
+    "responses",
+    "anthropic",
+    "anthropiccomplete",
+    "bedrock",
+    "bedrockembeddings",
+    "bedrockinvoke",
+    "gemini",
+    "geminiembeddings",
+    "ollama",
+    "cohere",
+    "coheregenerate",
+    "cohereembed",
+    "rerank",
+    "images",
+    "audio",
+    "moderations",
+    "tgi",
+    "llamacpp",
 )
-"""Every dialect, in the order in which their paths are tried."""
+"""The files that read a dialect, in the order in which their paths are tried. Each has its `DIALECTS`."""
+
+
+def dialects_of(readers: Iterable[str]) -> tuple[Dialect, ...]:
+    """The dialects in the files of these names."""
+    return tuple(each for name in readers for each in import_module(f"{__name__}.{name}").DIALECTS)
+
+
+DIALECTS = dialects_of(READERS)
 
 _REQUESTS_BY_SHAPE = (
     bedrock.BY_SHAPE,

@@ -268,3 +268,5 @@ DIALECT = Dialect(
 
 BY_SHAPE = replace(DIALECT, is_request=_is_certain_request, is_response=_is_certain_response)
 """The Messages API on a path that says nothing."""
+
+DIALECTS = (DIALECT,)

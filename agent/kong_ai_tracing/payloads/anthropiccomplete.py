@@ -79,3 +79,5 @@ DIALECT = Dialect(
 
 BY_SHAPE = replace(DIALECT, is_request=_is_certain_prompt)
 """The same on a path that says nothing."""
+
+DIALECTS = (DIALECT,)

@@ -211,3 +211,5 @@ CONVERSE_STREAM = replace(
 
 BY_SHAPE = replace(CONVERSE, is_request=_is_certain_request, is_response=_is_certain_response)
 """The Converse API on a path that says nothing."""
+
+DIALECTS = (CONVERSE, CONVERSE_STREAM)

@@ -69,3 +69,5 @@ DIALECT = Dialect(
     read_request=_read_texts,
     read_response=_read_vectors,
 )
+
+DIALECTS = (DIALECT,)

@@ -149,3 +149,5 @@ DIALECT = Dialect(
     read_response=_read_response,
     read_events=_read_events,
 )
+
+DIALECTS = (DIALECT,)

@@ -163,3 +163,5 @@ DIALECT = Dialect(
 
 BY_SHAPE = replace(DIALECT, is_request=_is_certain_request)
 """The first version on a path that says nothing."""
+
+DIALECTS = (DIALECT,)

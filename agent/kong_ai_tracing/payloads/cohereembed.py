@@ -70,3 +70,5 @@ DIALECT = Dialect(
     read_request=_read_request,
     read_response=_read_response,
 )
+
+DIALECTS = (DIALECT,)

@@ -52,3 +52,5 @@ DIALECT = Dialect(
     read_events=_read_events,
     read_text=read_text,
 )
+
+DIALECTS = (DIALECT,)

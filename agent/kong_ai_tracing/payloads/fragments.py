@@ -144,26 +144,43 @@ def _thought(begun: Any, more: Any) -> Any:
 _SENT_ONCE = frozenset(("id", "type", "name", "format", "signature"))
 
 
-def _merge(fragment: dict[str, Any], known: dict[str, Any]) -> None:
-    """What has no form of its own: texts are joined, lists extended, objects merged, the rest replaced."""
+_DEEPEST = 20
+"""How deep pieces are put together. Nobody sends them deeper, but a hostile body may well do."""
+
+
+def _merge(fragment: dict[str, Any], known: dict[str, Any], depth: int = 0) -> None:
+    """What has no form of its own: texts are joined, lists extended, objects merged, the rest replaced.
+
+    What is known never shares a list or an object with an event, or to read the event again would change it.
+    """
     for name, value in fragment.items():
         present = known.get(name)
-        if isinstance(value, dict) and isinstance(present, dict):
-            _merge(value, present)
-        elif isinstance(value, list) and isinstance(present, list):
-            _extend(present, value)
+        if isinstance(value, dict) and depth < _DEEPEST:
+            known[name] = inner = present if isinstance(present, dict) else {}
+            _merge(value, inner, depth + 1)
+        elif isinstance(value, list) and depth < _DEEPEST:
+            known[name] = items = present if isinstance(present, list) else []
+            _extend(items, value, depth + 1)
         elif isinstance(value, str) and isinstance(present, str):
             known[name] = present if name in _SENT_ONCE else present + value
         elif value is not None:
             known[name] = value
 
 
-def _extend(items: list[Any], more: list[Any]) -> None:
+def _extend(items: list[Any], more: list[Any], depth: int) -> None:
     """Pieces with the index of an item are its continuation: OpenRouter's details of the reasoning."""
+    by_index = {item["index"]: item for item in items if _is_indexed(item)}
     for piece in more:
-        index = piece.get("index") if isinstance(piece, dict) else None
-        known = [item for item in items if isinstance(item, dict) and item.get("index") == index]
-        if isinstance(piece, dict) and isinstance(index, int) and known:
-            _merge({name: value for name, value in piece.items() if name != "index"}, known[-1])
-        else:
+        if not isinstance(piece, dict):
             items.append(piece)
+            continue
+        item = by_index.get(piece["index"]) if _is_indexed(piece) else None
+        if item is None:
+            items.append(item := {})
+            if _is_indexed(piece):
+                by_index[piece["index"]] = item
+        _merge(piece, item, depth)
+
+
+def _is_indexed(item: Any) -> bool:
+    return isinstance(item, dict) and isinstance(item.get("index"), int)

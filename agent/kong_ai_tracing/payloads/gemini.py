@@ -252,3 +252,5 @@ STREAM = replace(
 
 BY_SHAPE = replace(DIALECT, is_response=_has_candidates, is_event=_holds_candidates)
 """A chat on a path that says nothing."""
+
+DIALECTS = (DIALECT, STREAM)

@@ -143,3 +143,5 @@ DIALECT = Dialect(
 
 BY_SHAPE = replace(DIALECT, is_request=_is_certain_request)
 """TGI's `inputs` on a path that says nothing."""
+
+DIALECTS = (DIALECT,)
