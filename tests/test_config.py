@@ -391,3 +391,24 @@ def test_what_is_wrong_in_such_a_table_is_said_with_its_number(tmp_path, text, k
     found = [problem for problem in caught.value.problems if problem.key == key]
     assert found, str(caught.value)
     assert hint in str(found[0])
+
+
+def test_a_mapping_may_come_from_the_environment_too(tmp_path):
+    """As a list with commas; an empty JSON list turns a field off."""
+    environ = {
+        "KONG_AI_TRACING_MAPPING_USER_ID": "kong,default",
+        "KONG_AI_TRACING_MAPPING_ENVIRONMENT": "[]",
+    }
+    mapping = load_config(None, {**LOGS, **environ}).mapping
+    assert (mapping.user_id, mapping.environment, mapping.tags) == (("kong", "default"), (), ("default",))
+
+
+def test_a_word_of_a_mapping_that_names_no_place_is_refused(tmp_path):
+    """Each one is told with its key, the reason and a way to write it."""
+    text = (
+        '[mapping]\nuser_id = ["x-user-id", "default"]\nmetadata = ["header x-api-key"]\nsession = ["kong"]'
+    )
+    problems = problems_of(tmp_path, text)
+    assert "header x-user-id" in problems["mapping.user_id"]
+    assert "password" in problems["mapping.metadata"]
+    assert "mapping.session_id" in problems["mapping.session"]

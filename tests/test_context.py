@@ -8,7 +8,7 @@ import pytest
 
 from kong_ai_tracing.calls import AICall, CallSettings
 from kong_ai_tracing.contextsources import SOURCES
-from kong_ai_tracing.ids import trace_id_from_seed
+from kong_ai_tracing.ids import observation_id_from_seed, trace_id_from_seed
 from kong_entries import CHAT_REQUEST, REQUEST_ID, call, capture, request
 
 HEX = "0af7651916cd43dd8448eb211c80319c"
@@ -349,3 +349,31 @@ def test_the_table_of_sources_has_no_place_twice() -> None:
     for field, sources in SOURCES.items():
         assert len(set(sources)) == len(sources), field
         assert all(source.split(" ", 1)[0] in ("header", "body", "baggage", "kong") for source in sources)
+
+
+@pytest.mark.parametrize(
+    ("headers", "parent"),
+    [
+        ({"traceparent": f"00-{HEX}-b7ad6b7169203331-01"}, "b7ad6b7169203331"),
+        ({"b3": f"{HEX}-B7AD6B7169203331-1"}, "b7ad6b7169203331"),
+        ({"x-b3-traceid": HEX, "x-b3-spanid": "b7ad6b7169203331"}, "b7ad6b7169203331"),
+        ({"x-datadog-trace-id": "255", "x-datadog-parent-id": "254"}, "00000000000000fe"),
+        ({"uber-trace-id": "3e3f:da58:0:01"}, "000000000000da58"),
+        ({"langfuse-trace-id": HEX, "x-langfuse-parent-span-id": "B7AD6B7169203331"}, "b7ad6b7169203331"),
+        (
+            {"langfuse-trace-id": "t", "x-langfuse-parent-span-id": "step 1"},
+            observation_id_from_seed("step 1"),
+        ),
+        # A span of another trace, of no trace, or none at all.
+        ({"langfuse-trace-id": "t", "traceparent": f"00-{HEX}-b7ad6b7169203331-01"}, None),
+        ({"x-langfuse-parent-span-id": "b7ad6b7169203331"}, None),
+        ({"traceparent": f"00-{HEX}-{'0' * 16}-01"}, None),
+        ({"langfuse-trace-id": HEX, "x-langfuse-parent-span-id": "0" * 16}, None),
+    ],
+)
+def test_the_callers_own_span_becomes_the_parent_when_the_operator_wants_it(
+    headers: dict[str, str], parent: str | None
+) -> None:
+    """Only a span of the trace that the call is in; without the switch it stays metadata."""
+    assert asked(headers=headers, settings=CallSettings(join_caller_trace=True)).parent_id == parent
+    assert asked(headers=headers).parent_id is None

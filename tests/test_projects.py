@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from kong_ai_tracing.config import Privacy
 from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.operatorrules import Rule
 from kong_ai_tracing.projects import projects_of
 from kong_ai_tracing.secret import Secret
 from kong_ai_tracing.storestatus import read_status
@@ -44,6 +45,20 @@ def line(seq: int, service: str = "openai-gw") -> bytes:
 def health(host: Host, name: str) -> dict[str, object]:
     status = read_status(host.state / "destinations" / name)
     return status.health.get("langfuse", {}) if status else {}
+
+
+def test_a_rule_never_widens_what_a_project_gets():
+    """A project that was given metadata only stays so, whatever a rule allows for others."""
+    table = DestinationTable(
+        name="a",
+        content="hashed",
+        langfuse_public_key=Secret("pk-lf-a"),
+        langfuse_secret_key=Secret("sk-lf-a"),
+    )
+    rules = (Rule(content="full"), Rule(content="metadata"), Rule(user_id="hash"))
+    main, other = projects_of(Config(langfuse_enabled=True, rule=rules, destination=(table,)))
+    assert [rule.content for rule in main.config.rule] == ["full", "metadata", None]
+    assert [rule.content for rule in other.config.rule] == ["hashed", "metadata", None]
 
 
 def test_each_project_has_its_own_configuration_and_state():

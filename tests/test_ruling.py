@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -15,7 +17,9 @@ from kong_ai_tracing.operatorrules import ProviderRule, Rule
 from kong_ai_tracing.places import Places
 from kong_ai_tracing.privacy import WITHHELD, Privacy, PrivacySettings
 from kong_ai_tracing.ruling import Providers, Rules
-from kong_entries import CHAT_ANSWER, CHAT_REQUEST, call, calls, capture, request
+from kong_entries import CHAT_ANSWER, CHAT_REQUEST, call, calls, capture, record, request
+from kong_host import Host
+from langfuse_server import FakeLangfuse
 
 TALK = capture(CHAT_REQUEST, CHAT_ANSWER)
 HR = {"name": "hr-chat", "host": "10.0.0.7"}
@@ -194,6 +198,51 @@ def test_a_rules_model_wins_over_a_deployments_name_in_the_path() -> None:
     assert said(rule, capture=capture(bare), **changes)[0].observation.model == "gpt-4o"
     assert calls(capture=capture(bare), **changes)[0].observation.model == "my-deploy"
     assert said(rule, capture=TALK, **changes)[0].observation.model == "gpt-4o-2024-08-06"
+
+
+# -- with the real program
+
+
+def test_what_the_operator_says_holds_on_the_wire(tmp_path: Path) -> None:
+    """Rules, own sources, a named provider and a price, from the configuration to Langfuse."""
+    with FakeLangfuse() as langfuse:
+        host = Host(tmp_path, langfuse)
+        host.configure(
+            langfuse,
+            """
+            [mapping]
+            user_id = ["header x-employee", "default"]
+            [grouping]
+            join_caller_trace = true
+            [[rule]]
+            service = "models"
+            content = "hashed"
+            user_id = "hash"
+            environment = "staging"
+            [[provider]]
+            service = "models"
+            provider = "acme"
+            [[provider]]
+            service = "search"
+            ai = false
+            [[price]]
+            model = "gpt-4o*"
+            input = 2
+            """,
+        )
+        head = request(x_employee="anna", traceparent=f"00-{'a' * 32}-b7ad6b7169203331-01")
+        host.write(
+            json.dumps(record(request=head, capture=TALK)).encode() + b"\n",
+            json.dumps(record(request=head | {"id": "2"}, service={"name": "search"})).encode() + b"\n",
+        )
+        done = host.run("run", "--once")
+        assert done.returncode == 0, done.stderr
+        [span] = langfuse.spans
+        sent = json.dumps(span)
+        assert (span["traceId"], span["parentSpanId"]) == ("a" * 32, "b7ad6b7169203331")
+        assert "anna" not in sent
+        assert '\\"hello' not in sent
+        assert all(word in sent for word in ("staging", "acme", "sha256", "price_table"))
 
 
 json_values = st.recursive(

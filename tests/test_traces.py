@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 from msgspec import msgpack
+from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall, Context, Observation
 from kong_ai_tracing.ids import observation_id_from_seed, trace_id_from_seed
@@ -175,3 +176,13 @@ def test_a_root_that_a_killed_run_may_have_sent_keeps_its_start() -> None:
     assert again.span.observation.started_at_ms == 700
     assert again.span.observation.metadata["calls"] == 2
     assert spans([late]) == [("a", root_id)]
+
+
+def test_calls_under_the_callers_own_span_leave_at_once() -> None:
+    """Their trace has a root, so none is made and nothing is waited for."""
+    grouping = Grouping()
+    first, second = (replace(call(name), parent_id="b7ad6b7169203331") for name in ("a", "b"))
+    emissions = grouping.add([first, second], now_ms=0)
+    assert spans(emissions) == [("a", "b7ad6b7169203331"), ("b", "b7ad6b7169203331")]
+    assert all(emission.released_call_id is None for emission in emissions)
+    assert list(grouping.flush(0)) == []

@@ -153,21 +153,25 @@ def problem_of(field: str, word: str) -> tuple[str, str] | None:
     """The reason why a word cannot stand in the list of a field, and the fix; None when it can."""
     if field == "metadata":
         name, source = label_of(word)
-        if word.partition("=")[0].strip() == "" or speaks_of_secret(name):
-            return "its name says nothing, or speaks of a secret", 'write it as "name=source"'
-    else:
-        if word == DEFAULT:
-            return None
-        if word == KONG:
-            return None if field in _KONG_OWN else _no_word_of_kong(field)
-        source = normal(word)
+        return _problem_of_source(source, "") or _problem_of_label(name)
+    if word == DEFAULT or (word == KONG and field in _KONG_OWN):
+        return None
+    if word == KONG:
+        return f"Kong itself knows no {field}", 'name what you mean, like "kong service.name"'
+    return _problem_of_source(normal(word), f", {DEFAULT} or {KONG}")
+
+
+def _problem_of_label(name: str) -> tuple[str, str] | None:
+    if name and not speaks_of_secret(name):
+        return None
+    return "its name says nothing, or speaks of a secret", 'write it as "name=source"'
+
+
+def _problem_of_source(source: str, or_else: str) -> tuple[str, str] | None:
     kind, _, place = source.partition(" ")
     if kind not in _KINDS or not place or place.startswith(".") or place.endswith("."):
-        words = "" if field == "metadata" else f", {DEFAULT} or {KONG}"
-        return "it names no place in a log line", f"write a source, like {_EXAMPLES}{words}"
-    if source in _BUILT_IN:
-        return None
-    return _problem_of_place(kind, place)
+        return "it names no place in a log line", f"write a source, like {_EXAMPLES}{or_else}"
+    return None if source in _BUILT_IN else _problem_of_place(kind, place)
 
 
 _BUILT_IN = frozenset(source for sources in SOURCES.values() for source in sources)
@@ -186,7 +190,3 @@ def _problem_of_place(kind: str, place: str) -> tuple[str, str] | None:
             if place == part or place.startswith(part + "."):
                 return reason, 'write "header …" or "body …", or name another part of Kong\'s record'
     return None
-
-
-def _no_word_of_kong(field: str) -> tuple[str, str]:
-    return f"Kong itself knows no {field}", 'name what you mean, like "kong service.name"'
