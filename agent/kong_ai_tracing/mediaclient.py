@@ -106,7 +106,7 @@ def _question(attachment: Attachment) -> dict[str, Any]:
 
 def _headers(medium: Medium, address: str) -> dict[str, str]:
     headers = {"content-type": medium.content_type}
-    # Google's storage refuses what was not signed, Amazon's checks the first header, Azure's needs the second.
+    # Google's storage refuses what was not signed; Amazon checks the first header, Azure needs the other.
     if "storage.googleapis.com" not in address:
         headers |= {"x-amz-checksum-sha256": medium.sha256_base64, "x-ms-blob-type": "BlockBlob"}
     return headers

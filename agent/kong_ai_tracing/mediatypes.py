@@ -60,13 +60,40 @@ _BEGINNINGS: tuple[tuple[re.Pattern[bytes], str], ...] = tuple(
 """What prompts carry, in a table: a library knows a hundred formats more, and takes its time to load."""
 
 UPLOADED = frozenset(
-    "image/png image/jpeg image/jpg image/webp image/gif image/tiff image/bmp image/avif image/heic"
-    " audio/mpeg audio/mp3 audio/wav audio/ogg audio/oga audio/aac audio/mp4 audio/flac audio/opus audio/webm"
-    " video/mp4 video/webm video/ogg video/mpeg video/quicktime video/x-msvideo video/x-matroska"
-    " application/pdf application/msword application/vnd.ms-excel"
-    " application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-    " application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"
-    " application/vnd.openxmlformats-officedocument.presentationml.presentation".split(" ")
+    {
+        "image/png",
+        "image/jpeg",
+        "image/jpg",
+        "image/webp",
+        "image/gif",
+        "image/tiff",
+        "image/bmp",
+        "image/avif",
+        "image/heic",
+        "audio/mpeg",
+        "audio/mp3",
+        "audio/wav",
+        "audio/ogg",
+        "audio/oga",
+        "audio/aac",
+        "audio/mp4",
+        "audio/flac",
+        "audio/opus",
+        "audio/webm",
+        "video/mp4",
+        "video/webm",
+        "video/ogg",
+        "video/mpeg",
+        "video/quicktime",
+        "video/x-msvideo",
+        "video/x-matroska",
+        "application/pdf",
+        "application/msword",
+        "application/vnd.ms-excel",
+        "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "application/vnd.openxmlformats-officedocument.presentationml.presentation",
+    }
 )
 """Of the types that Langfuse takes those that people look at. Text and archives of text are left out: in
 base64 the redaction does not see what they hold."""
