@@ -254,6 +254,30 @@ async def test_copytruncate_and_compression_between_two_scans(tail, log, seen_be
     assert await tail.step(2) == []
 
 
+@pytest.mark.parametrize("passes", [1, 3])
+async def test_a_file_that_is_shredded_after_its_compression_is_read_on_inside(tail, log, passes):
+    """logrotate's `shred` writes over what the descriptor shows; the rubbish is neither read nor news."""
+    # covers CMP-01, CMP-04
+    write(log, *lines(0, 600))
+    await tail.scan()
+    got = await tail.read_once()
+    rotated = log.rename(log.with_name("ai.log.1"))
+    write(log, line(600))
+    pack(rotated, keep=True)
+    await tail.scan()
+    for _ in range(passes):
+        with rotated.open("r+b") as file:
+            file.write(os.urandom(2 * rotated.stat().st_size))
+        got += await tail.step()
+    os.truncate(rotated, 0)
+    got += await tail.step()
+    rotated.unlink()
+    got += await tail.step(4)
+    assert sorted(got) == lines(0, 601)
+    assert tail.notices == []
+    assert tail.lost_bytes == 0
+
+
 async def test_an_idle_file_that_was_closed_and_compressed_is_read_on(tmp_path):
     """It may have grown between the last look and the compression."""
     # covers CMP-01, FDS-10

@@ -127,9 +127,12 @@ class Life:
                 self.compress()
             case "copy" if not self.copied and self.log.exists() and self.log.stat().st_size > 100:
                 self.shift()
-                shutil.copy(self.log, self.log.with_name("ai.log.1"))
+                data = self.log.read_bytes()
+                # A scan may see it when only a part has been copied, but never less than this.
+                self.log.with_name("ai.log.1").write_bytes(data[: max(1024, len(data) // 2)])
                 self.copied = True
             case "cut" if self.copied:
+                shutil.copy(self.log, self.log.with_name("ai.log.1"))
                 os.truncate(self.log, 0)
                 self.copied = False
 

@@ -401,6 +401,42 @@ async def test_a_file_cut_and_grown_again_is_read_from_its_beginning(tail, log, 
     assert await tail.step(2) == lines(1000, 1000 + count)
 
 
+@pytest.mark.parametrize("read", [1, 100])
+async def test_a_copy_that_was_seen_half_done_holds_the_rest(tail, log, read):
+    """Copying takes time, and scans come at any moment."""
+    # covers TRU-03, TRU-04
+    write(log, *lines(0, 600))
+    await tail.scan()
+    got = []
+    for _ in range(read):
+        got += await tail.read_once()
+    copy = log.with_name("ai.log.1")
+    copy.write_bytes(log.read_bytes()[:20_000])
+    await tail.scan()
+    shutil.copy(log, copy)
+    os.truncate(log, 0)
+    write(log, *lines(600, 610))
+    got += await tail.step(3)
+    assert sorted(got) == lines(0, 610)
+    assert tail.lost_bytes == 0
+    assert tail.notices == ["copytruncate"]
+
+
+async def test_what_a_copy_lacks_is_counted(tail, log):
+    """Lines that were seen in the log, but written after it had been copied."""
+    # covers TRU-02
+    write(log, *lines(0, 100))
+    await tail.step()
+    shutil.copy(log, log.with_name("ai.log.1"))
+    write(log, *lines(100, 110))
+    await tail.scan()
+    os.truncate(log, 0)
+    write(log, line(200))
+    assert await tail.step(2) == [line(200)]
+    assert tail.lost_bytes == 10 * len(line(0) + "\n")
+    assert "truncated" in tail.notices
+
+
 async def test_a_file_cut_in_the_middle_is_not_read_again(tail, log):
     """When the beginning is still there, reading goes on at the new end."""
     # covers TRU-08

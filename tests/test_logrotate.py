@@ -220,7 +220,10 @@ def test_copytruncate_loses_only_what_is_written_between_copy_and_cut(account: A
     assert len(outcome.found.missing) <= outcome.written // 20, str(outcome.found)
 
 
-def test_the_operator_hears_of_nothing_that_is_in_order(account: Account) -> None:
-    """Notices are for what needs somebody."""
+def test_the_operator_hears_only_of_what_needs_somebody(account: Account) -> None:
+    """Of logs that are cut, and of one that was moved out of sight while nobody looked."""
     told = [line for line in account.messages.splitlines() if " file." in line]
-    assert [line for line in told if "file.truncated" not in line] == []
+    in_order = [line for line in told if not any(f"/kong/{mode}" in line for mode in (*LOSING, "olddir"))]
+    assert in_order == []
+    for mode in LOSING:
+        assert any("file.copytruncate" in line and f"/{mode}/" in line for line in told)

@@ -104,21 +104,41 @@ def _settle_orphan(table: StreamTable, stream: Stream) -> None:
     """A stream whose file was cut goes on in a copy of its content, or ends."""
     copies = [copy for copy in table.copies.values() if copy.original is stream]
     copy = min(copies, key=lambda copy: copy.seen.compressed, default=None)
-    reason, path, known_size, kept = stream.broken, stream.path, stream.size, stream.offset
-    if copy is not None:
-        kept = max(kept, copy.size)
-        _move_into(table, stream, copy)
-    else:
+    if copy is None and stream.binary:
         table.retire(stream)
-    lost = max(0, known_size - kept)
-    if copy is None or lost:
-        loss = f"at least {lost} bytes were never read and are lost: rotate by rename, not by copytruncate"
-        table.notices.tell(
-            "truncated",
-            path,
-            f"the file was {reason}; {loss if lost else 'nothing that was seen before is lost'}",
-            lost,
+        return
+    if copy is None:
+        _tell_cut(table, stream, str(stream.broken), stream.size - stream.offset)
+        table.retire(stream)
+        return
+    known_size = stream.size
+    if not copy.seen.compressed:
+        # It may have been seen when only a part had been copied; it was whole when the original was cut.
+        copy.seen = see(copy.fd, copy.seen.generation, os.fstat(copy.fd))
+        if copy.size < known_size:
+            _tell_cut(table, stream, "copied and cut", known_size - max(stream.offset, copy.size))
+    successor = table.by_key.get(stream.key)
+    if successor is not None and successor.links and not successor.binary:
+        table.notices.tell_once(
+            "copytruncate",
+            stream.path,
+            "was copied and cut, and the rest is read from the copy; but lines that were written in between "
+            "are lost unseen. Rotate by rename (logrotate's create), with reopen=true in Kong's file-log",
         )
+    _move_into(table, stream, copy)
+    stream.size_before_cut = known_size
+
+
+def _tell_cut(table: StreamTable, stream: Stream, how: str, lost_bytes: int) -> None:
+    lost_bytes = max(0, lost_bytes)
+    loss = f"at least {lost_bytes} bytes were never read and are lost" if lost_bytes else "all of it was read"
+    table.notices.tell(
+        "truncated",
+        stream.path,
+        f"the file was {how}; {loss}. Rotate by rename (logrotate's create) with reopen=true in Kong's "
+        "file-log, not by copytruncate",
+        lost_bytes,
+    )
 
 
 def _move_into(table: StreamTable, stream: Stream, copy: Copy) -> None:
@@ -164,10 +184,13 @@ def _settle_name(table: StreamTable, stream: Stream, sight: Sight) -> None:
     names = sight.names.get(stream.key)
     if names and stream.path not in names:
         stream.path, stream.changed = names[0], True
-    if stream.binary:
+    if stream.binary and stream.stamp == stream.stamp_at_scan:
+        # Not one that is being shredded: that is gone soon.
         table.notices.tell_once(
             "binary", stream.path, "is compressed or an archive, not a log; it is ignored. Narrow log_paths"
         )
+    elif stream.binary:
+        stream.stamp_at_scan = stream.stamp
 
 
 def _settle_deleted(table: StreamTable, stream: Stream, sight: Sight) -> None:
@@ -237,6 +260,8 @@ def _settle_compressed(table: StreamTable, stream: Stream) -> None:
     if stream.is_history:
         stream.close()
     elif stream.ended:
+        if stream.offset < stream.size_before_cut:
+            _tell_cut(table, stream, "copied and cut", stream.size_before_cut - stream.offset)
         fd, stream.fd = stream.fd, CLOSED
         table.retire(stream)
         _make_history(table, fd, stream.path, stream)

@@ -72,6 +72,8 @@ class Stream(Struct, eq=False, kw_only=True):
     """Its record differs from the one that was last given out."""
     recorded: bool = False
     """A record was given out by which the content can be recognised."""
+    size_before_cut: int = 0
+    """How much there was when the file was cut: what a compressed copy should hold."""
     outlived: bool = False
     """Somebody was seen writing to it when it was deleted already."""
     quiet_scans: int = 0
