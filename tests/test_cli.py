@@ -35,6 +35,9 @@ COMMANDS = [
     ["config", "init"],
 ]
 
+GROUPS = {"config", "refused", "checkpoint"}
+"""Commands that do nothing without another word."""
+
 
 def invoke(*arguments: str, **environ: str):
     # A clean environment: this machine's settings must not decide a test.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from pathlib import Path
@@ -10,10 +11,15 @@ from typing import Any
 
 import pytest
 
-from kong_ai_tracing.lines import SetAside
-from kong_ai_tracing.outcomes import Accepted, Outcome, TryLater
+from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.identity import Position
+from kong_ai_tracing.lines import marker_of
+from kong_ai_tracing.outcomes import TryLater
+from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.statedir import DamagedStoreError
+from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storetrouble import read_trouble
+from tailing import write
 from test_delivery import Rig, until
 from test_store import held_call
 
@@ -97,45 +103,32 @@ async def test_what_a_damaged_store_did_not_take_is_handed_on(
     rig.store.close()
 
 
-async def test_a_batch_that_never_passes_ends_in_the_outbox(tmp_path: Path) -> None:
-    """Later ones are delivered, the position moves, and it is still there."""  # covers ACK-02
-    rig = Rig(tmp_path)
-
-    def answer(parts: list[bytes]) -> Outcome:
-        return TryLater("503") if b"never" in parts else Accepted()
-
-    rig.sink.answer = answer
-    rig.start()
-    await rig.submit(b"never")
-    await until(lambda: not rig.delivery.gate.healthy)
-    for part in (b"b", b"c"):
-        await rig.submit(part)
-    for _ in range(200):
-        rig.clock.now += 61
-        rig.delivery.gate.look_again()
-        await asyncio.sleep(0.005)  # real threads (SQLite) take real time
-        if sorted(rig.sink.spans) == [b"b", b"c"] and rig.offset == 300:
-            break
-    assert sorted(rig.sink.spans) == [b"b", b"c"]
-    assert rig.offset == 300
-    assert rig.store.restore().outbox == [1]
-    await rig.stop()
-    rig.store.close()
+def test_rows_of_short_lived_files_leave_the_store(tmp_path: Path) -> None:
+    """The state does not grow with the number of files there ever were."""  # covers CHK-10
+    log = tmp_path / "ai.log"
+    with contextlib.closing(Store(tmp_path)) as store:
+        asyncio.run(follow_short_lived_files(log, store, 300))
+        assert len(store.restore().files) <= 5
+        (pages,) = store._db.execute("PRAGMA page_count").fetchone()
+        assert pages * 16_384 < 1 << 20
 
 
-async def test_a_fault_of_our_own_while_sending_costs_nothing(tmp_path: Path) -> None:
-    """The process ends, and the batch is in the outbox for the next one."""  # covers ACK-03
-    rig = Rig(tmp_path)
+def remove(log: Path) -> None:
+    log.unlink(missing_ok=True)
 
-    def answer(parts: list[bytes]) -> Outcome:
-        raise RuntimeError("a mistake")
 
-    rig.sink.answer = answer
-    rig.start()
-    await rig.submit(b"a", set_aside=[SetAside(held_call("x").observation.origin, "why")])
-    assert rig.running is not None
-    with pytest.raises(ExceptionGroup):
-        await rig.running
-    await rig.delivery.finish()
-    assert rig.store.restore().outbox == [1]
-    rig.store.close()
+async def follow_short_lived_files(log: Path, store: Store, files: int) -> None:
+    found = LogFiles([str(log)])
+    for number in range(files):
+        write(log, f"line {number}")
+        for _ in range(4):
+            result = await found.scan()
+            progress = Progress(records={each.file_id: each for each in result.records})
+            progress.retired.extend(result.retired)
+            while (chunk := await found.read()) is not None:
+                item = chunk.items[-1]
+                end = item.origin.offset + item.origin.length
+                progress.positions[chunk.file_id] = Position(chunk.file_id, end, marker_of(item.tail))
+            store.commit(Commit(progress))
+            remove(log)
+    await found.close()

@@ -20,6 +20,7 @@ from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, prepare_state_dir
 from kong_ai_tracing.store import Store
+from kong_ai_tracing.storerepair import open_store
 
 log = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ def run(config: Config, paths: Sequence[Path], *, dry_run: bool = False) -> int:
             return asyncio.run(_run(config, paths, store, assembly.Nowhere(destination)))
     prepare_state_dir(config.state_dir)
     prepare_state_dir(ledger)
-    with contextlib.closing(StateLock(ledger)), contextlib.closing(Store(ledger)) as store:
+    with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
         return asyncio.run(_run(config, paths, store, destination))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from shlex import quote
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings, daemon_user, readable_size
+from kong_ai_tracing.mounts import network_filesystem_of
 
 
 def check_state_dir(here: Surroundings) -> Iterator[Finding]:
@@ -47,6 +48,14 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
         )
     else:
         yield Finding("state.writable", "ok", f"state_dir {directory} is private and writable")
+    if (kind := network_filesystem_of(existing)) is not None:
+        yield Finding(
+            "state.network_filesystem",
+            "error",
+            f"state_dir {directory} is on a network filesystem ({kind})",
+            "the daemon does not start: locks and shared memory do not hold there",
+            "set state_dir to a directory on a disk of this host",
+        )
     yield _check_room(here, existing)
 
 
