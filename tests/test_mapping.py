@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import convert
 from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
@@ -220,6 +223,16 @@ def test_a_word_that_is_no_source_is_refused_with_reason_and_fix(field: str, wor
     assert problem is not None
     assert reason in problem[0]
     assert problem[1]
+
+
+def test_the_example_in_the_documentation_works() -> None:
+    """What a reader copies is accepted."""
+    text = (Path(__file__).parent.parent / "docs" / "mapping.md").read_text()
+    table = tomllib.loads(text.split("```toml\n")[1].split("```")[0])["mapping"]
+    assert [
+        (field, word) for field, words in table.items() for word in words if problem_of(field, word)
+    ] == []
+    assert convert(table, FieldMapping).user_id == ("kong", "default")
 
 
 def test_every_built_in_source_can_be_named() -> None:

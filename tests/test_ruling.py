@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from kong_ai_tracing.calls import AICall, CallSettings
 from kong_ai_tracing.mapping import FieldMapping
 from kong_ai_tracing.operatorrules import ProviderRule, Rule
+from kong_ai_tracing.payloads import DIALECTS
 from kong_ai_tracing.places import Places
 from kong_ai_tracing.privacy import WITHHELD, Privacy, PrivacySettings
 from kong_ai_tracing.ruling import Providers, Rules
@@ -198,6 +200,13 @@ def test_a_rules_model_wins_over_a_deployments_name_in_the_path() -> None:
     assert said(rule, capture=capture(bare), **changes)[0].observation.model == "gpt-4o"
     assert calls(capture=capture(bare), **changes)[0].observation.model == "my-deploy"
     assert said(rule, capture=TALK, **changes)[0].observation.model == "gpt-4o-2024-08-06"
+
+
+def test_the_documentation_names_every_dialect() -> None:
+    """What may stand as `dialect`."""
+    words = (Path(__file__).parent.parent / "docs" / "mapping.md").read_text()
+    listed = words.split("The names of the dialects:")[1].split("\n\n")[0]
+    assert set(re.findall("`(.+?)`", listed)) == {dialect.name for dialect in DIALECTS}
 
 
 # -- with the real program
