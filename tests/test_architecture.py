@@ -13,14 +13,14 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 ORDER = """
     errors threads ids times jsontext excerpts secret endpoint outcomes
     archivefiles
-    lines identity notices patterns streams copies streamtable settling catalog compressed files watcher
+    lines identity notices patterns streams copies streamtable settling catalog compressed rotationrisk files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources mapping traceids places offers tracekeys
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
     calls redaction redact privacy protection spans traces tracejson shortening repair otlp
-    progress batches mounts statedir storeschema storerows storestatus storerefused storemedia walcheck
+    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia walcheck
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localschema localrecords localstore langfuse local
