@@ -243,6 +243,25 @@ async def test_a_plain_stop_repeats_nothing(rig: Rig) -> None:
     assert rig.sink.spans == [b"a"]
 
 
+async def test_a_stop_begins_no_request_that_waited_for_its_turn(rig: Rig) -> None:
+    """What the pace held back goes to the outbox, and the stop does not wait for it."""
+    rig.sink.gate.clear()
+    rig.delivery.gate._pace.failed()  # one at a time from now on
+    rig.start()
+    await rig.submit(b"a")
+    await rig.sink.arrived.wait()
+    await rig.submit(b"b")
+    await until(lambda: rig.delivery.gate.waiting == 1)
+    stopping = asyncio.create_task(rig.delivery.wind_down(60))
+    await asyncio.sleep(0)
+    rig.sink.gate.set()
+    async with asyncio.timeout(5):
+        await stopping
+    await rig.stop()
+    assert rig.sink.spans == [b"a"]
+    assert rig.store.restore().outbox == [2]
+
+
 async def test_a_refused_batch_is_halved_down_to_the_guilty_span(rig: Rig) -> None:
     """The others are delivered; the guilty one is kept with the server's reason."""  # covers SNK-06
     rig.sink.answer = lambda parts: Refused("400 bad id") if b"bad" in parts else Accepted()

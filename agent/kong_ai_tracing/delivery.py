@@ -72,6 +72,8 @@ class Delivery:
         first_number = max([0, *restored.outbox]) + 1
         self._settlement = Settlement(self._outgoing, self._ledger, limits, first_number)
         self._closing = False
+        self._busy = 0
+        """How many senders have a batch, under way or waiting at the gate."""
         self._uploads: Uploads | None = None
         if media_store is not None:
             self._uploads = Uploads(media_store, self._ledger, moved=self._moved, clock=clock, random=random)
@@ -186,11 +188,12 @@ class Delivery:
     async def wind_down(self, grace_seconds: float) -> None:
         """Send nothing new; give the requests under way a moment, so that a plain stop repeats nothing."""
         self._closing = True
+        self.gate.close()
         async with self._moved:
             self._moved.notify_all()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(
-                    self._moved.wait_for(lambda: not self._outgoing.sending), grace_seconds
+                    self._moved.wait_for(lambda: self._busy <= self.gate.waiting), grace_seconds
                 )
 
     async def finish(self) -> None:
@@ -208,6 +211,7 @@ class Delivery:
     async def _work(self) -> None:
         while True:
             number, body = await self._take()
+            self._busy += 1
             try:
                 receipt = await self._sender.deliver(body)
             except BaseException:
@@ -219,6 +223,9 @@ class Delivery:
                 await self._put_back(number)
             else:
                 await self._ended(number, receipt)
+            async with self._moved:
+                self._busy -= 1
+                self._moved.notify_all()
 
     async def _take(self) -> tuple[int, Body]:
         """The next batch to send."""

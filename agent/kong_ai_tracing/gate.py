@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
 from msgspec import Struct
@@ -42,7 +43,10 @@ class Gate:
         self._failing_since: float | None = None
         self._probe: Pass | None = None
         self._changed = asyncio.Event()
+        self._closed = False
         self.under_way = 0
+        self.waiting = 0
+        """How many wait to pass."""
         self.reason: str | None = None
         """Why the destination takes nothing; None while it is healthy."""
         self.holding = False
@@ -68,13 +72,17 @@ class Gate:
 
     async def pass_through(self) -> Pass:
         """Wait until a request may go out. Each pass must be answered by `learn` or `give_up`."""
-        while not self._is_open():
-            self._changed.clear()
-            waits_for_time = not self.healthy and self._probe is None
-            try:
-                await asyncio.wait_for(self._changed.wait(), self.wait_seconds if waits_for_time else None)
-            except TimeoutError:
-                continue
+        self.waiting += 1
+        try:
+            while not self._is_open():
+                self._changed.clear()
+                waits_for_time = not self.healthy and self._probe is None and not self._closed
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(
+                        self._changed.wait(), self.wait_seconds if waits_for_time else None
+                    )
+        finally:
+            self.waiting -= 1
         passed = Pass(self._era, self._clock())
         self.under_way += 1
         if not self.healthy:
@@ -102,7 +110,13 @@ class Gate:
         """The time may have come: those who wait look at the clock."""
         self._changed.set()
 
+    def close(self) -> None:
+        """Let nothing through any more."""
+        self._closed = True
+
     def _is_open(self) -> bool:
+        if self._closed:
+            return False
         if self.healthy:
             return self.under_way < self._pace.allowed
         return self._probe is None and self.wait_seconds == 0

@@ -41,10 +41,6 @@ class Outgoing:
     def __len__(self) -> int:
         return len(self.live) + len(self._spilled)
 
-    @property
-    def sending(self) -> bool:
-        return any(live.sending for live in self.live.values()) or any(self._spilled.values())
-
     def add(self, batch: Batch, body: Body, now: float) -> None:
         self.live[batch.number] = Live(batch, body, now)
         self.live_bytes += len(body.data)
