@@ -19,7 +19,7 @@ from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.statedir import DamagedStoreError
 from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storetrouble import read_trouble
-from tailing import write
+from tailing import Tail, write
 from test_delivery import Rig, until
 from test_store import held_call
 
@@ -101,6 +101,17 @@ async def test_what_a_damaged_store_did_not_take_is_handed_on(
     assert restored.outbox == [1]
     assert restored.held[0].call == waiting
     rig.store.close()
+
+
+async def test_a_name_that_cannot_be_written_down_is_told_and_passed_over(tmp_path: Path) -> None:
+    """One odd file in the directory must not keep the daemon from storing anything."""
+    write(tmp_path / "ai.log", "fine")
+    write(tmp_path / "ai.log.\udcff", "odd")
+    tail = Tail(tmp_path / "*.log*")
+    assert await tail.step() == ["fine"]
+    assert await tail.step() == []
+    assert tail.notices == ["name"]
+    await tail.stop()
 
 
 def test_rows_of_short_lived_files_leave_the_store(tmp_path: Path) -> None:

@@ -172,6 +172,11 @@ class Patterns:
                 continue
             if excluded and excluded.match(entry.name):
                 continue
+            if not _is_text(entry.name):
+                self._notices.tell_once(
+                    "name", ascii(entry.path), "the name is not UTF-8; the file is ignored. Rename it"
+                )
+                continue
             if entry.name.endswith(_UNREADABLE_SUFFIXES):
                 self._tell_unreadable_form(entry.path, all(first_look[one.text] for one in matching))
                 continue
@@ -247,6 +252,15 @@ class Patterns:
                     "no file matches yet; it is read as soon as there is one. If Kong has had AI traffic "
                     "already, compare log_paths with the path in Kong's file-log plugin",
                 )
+
+
+def _is_text(name: str) -> bool:
+    """Can the name be written down?"""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _split(pattern: str) -> tuple[str, _NamePattern]:
