@@ -7,6 +7,8 @@ import errno
 import gzip
 import os
 import stat
+import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -429,3 +431,102 @@ async def test_cancelling_a_read_leaves_everything_in_order(tail, log):
         await asyncio.wait({reading})
         got += await tail.read_once()
     assert got + await tail.read() == lines(0, 200)
+
+
+# -- network filesystems, and numbers
+
+
+async def test_a_network_filesystem_needs_no_events(tail, log):
+    """Nothing but scans and reads finds new files, rotations, growth and deletions."""
+    # covers NOT-01, NOT-07
+    got = []
+    for number in range(5):
+        write(log, *lines(number * 10, number * 10 + 10))
+        got += await tail.step()
+        log.rename(log.with_name(f"ai.log.{number + 1}"))
+    assert got == lines(0, 50)
+
+
+async def test_cached_attributes_hide_a_growth_only_for_a_while(tail, log, monkeypatch):
+    """Old answers of fstat delay lines; nothing is lost, doubled, or taken for a truncation."""
+    # covers NOT-09
+    write(log, *lines(0, 10))
+    got = await tail.step()
+    real, cached = os.fstat, {}
+    write(log, *lines(10, 20))
+    for fd in list(tail.files._table.streams.values()):
+        cached[fd.fd] = fd.stamp
+
+    class Old:
+        def __init__(self, status, stamp):
+            self._status = status
+            self.st_size, self.st_mtime_ns, self.st_ctime_ns, self.st_nlink = stamp
+
+        def __getattr__(self, name):
+            return getattr(self._status, name)
+
+    def fstat(fd):
+        return Old(real(fd), cached[fd]) if fd in cached else real(fd)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fstat", fstat)
+        log.rename(log.with_name("ai.log.1"))
+        write(log, *lines(20, 30))
+        got += await tail.step(3)
+    got += await tail.step(3)
+    assert sorted(got) == lines(0, 30)
+    assert tail.lost_bytes == 0
+
+
+async def test_records_of_files_long_gone_are_forgotten(tail, log):
+    """They are told once, kept for as long as the file may come back, and then removed."""
+    # covers CHK-10, FDS-04
+    write(log, *lines(0, 10))
+    await tail.step()
+    await tail.stop()
+    log.rename(log.with_name("elsewhere"))
+    log.with_name("elsewhere").unlink()
+    write(log, line(100))
+    await tail.restart()
+    assert await tail.step(2) == [line(100)]
+    for _ in range(1002):
+        await tail.scan()
+    assert len(tail.stored) == 1
+    assert tail.notices.count("gone") <= 1
+
+
+async def test_thousands_of_files_cost_little(tmp_path):
+    """A scan of five thousand watched files, most of them closed, is no burden."""
+    # covers FDS-09
+    tail = Tail(tmp_path / "*.log", max_open_files=2500)
+    for number in range(5000):
+        (tmp_path / f"{number}.log").write_text(line(number) + "\n")
+    await tail.step(8)
+    assert len(tail.got) == 5000
+    began = time.process_time()
+    for _ in range(3):
+        await tail.scan()
+        assert await tail.read() == []
+    assert (time.process_time() - began) / 3 < 0.5, "measured: a twentieth of it"
+    await tail.stop()
+
+
+async def test_a_burst_needs_no_memory_of_its_own(tmp_path, log):
+    """A hundred megabytes at once, one file without a newline among them: the buffers stay what they are."""
+    # covers LIN-07
+    tail = Tail(tmp_path / "*.log", chunk_bytes=1 << 20, max_line_bytes=1 << 20)
+    text = (line(0, 4000) + "\n") * 2500
+    for _ in range(8):
+        write(log, text, end="")
+    write(tmp_path / "endless.log", "x" * (20 << 20), end="")
+    tracemalloc.start()
+    await tail.scan()
+    count = peak = 0
+    while (chunk := await tail.files.read()) is not None:
+        count += len(chunk.items)
+        del chunk
+        peak = max(peak, tracemalloc.get_traced_memory()[1])
+    tracemalloc.stop()
+    assert count == 20_000
+    assert peak < 8 << 20
+    await tail.stop()

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import time
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Literal
 
 import aiofiles
@@ -31,6 +32,7 @@ from kong_ai_tracing.identity import (
 from kong_ai_tracing.lines import Line, LineCutter, Origin, OversizedLine
 from kong_ai_tracing.notices import Notice, Notices
 from kong_ai_tracing.patterns import Patterns
+from kong_ai_tracing.rotationrisk import RotationRisk, RotationWatch, about
 from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.streamtable import StreamTable
 from kong_ai_tracing.threads import to_its_end
@@ -71,6 +73,7 @@ class LogFiles:
         max_line_bytes: int = 16 << 20,
         exclude: Iterable[str | os.PathLike[str]] = (),
         max_open_files: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`records` are those that earlier scans gave, with the offsets of the lines that are done. When some
         were lost, unknown files may be unread: none counts as history.
@@ -86,6 +89,9 @@ class LogFiles:
         self._table = StreamTable(records, notices, max_open_files or _open_files_limit())
         self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
         self._cutter = LineCutter(chunk_bytes=chunk_bytes, max_line_bytes=max_line_bytes)
+        self._notices = notices
+        self._rotation = RotationWatch(clock)
+        self._threatened: set[str] = set()
         self._compressed = CompressedFiles(notices, max_line_bytes=max_line_bytes)
         self._handles: dict[int, AsyncFileIO] = {}
         self._turns: deque[_Turn] = deque()
@@ -107,6 +113,11 @@ class LogFiles:
         ]
 
     @property
+    def risks(self) -> list[RotationRisk]:
+        """Which unread bytes rotation will delete, and when, as of the last scan."""
+        return self._rotation.risks
+
+    @property
     def wants_scan(self) -> bool:
         """A read has met something that only a scan can settle: best done now rather than when it is due."""
         return self._wants_scan
@@ -114,7 +125,7 @@ class LogFiles:
     async def scan(self) -> ScanResult:
         """Find new, renamed, cut and deleted files. Its records must be stored before their positions."""
         async with self._lock:
-            result = await to_its_end(asyncio.to_thread(self._catalog.scan))
+            result = await to_its_end(asyncio.to_thread(self._look))
             self._wants_scan = False
             early, self._early = self._early, None
             return result if early is None else _joined(early, result)
@@ -136,7 +147,7 @@ class LogFiles:
         async with self._lock:
             if not self._table.scan_number:
                 # Files may have been renamed since the line was read.
-                self._early = await to_its_end(asyncio.to_thread(self._catalog.scan))
+                self._early = await to_its_end(asyncio.to_thread(self._look))
             return await to_its_end(asyncio.to_thread(self._read_line, origin, record))
 
     async def close(self) -> None:
@@ -144,6 +155,28 @@ class LogFiles:
             self._handles.clear()
             self._compressed.close()
             self._table.close()
+
+    def _look(self) -> ScanResult:
+        result = self._catalog.scan()
+        self._rotation.observe(self._table.streams.values())
+        result.notices += self._told_risks()
+        return result
+
+    def _told_risks(self) -> list[Notice]:
+        """What is new about unread bytes that will be deleted; once for each log, as long as it lasts."""
+        urgent = sorted((one for one in self.risks if one.threatens), key=lambda one: one.deleted_in_seconds)
+        for log in self._threatened - {risk.log for risk in urgent}:
+            self._notices.over("rotation_risk", log)
+        self._threatened = {risk.log for risk in urgent}
+        for risk in urgent:
+            when = about(risk.deleted_in_seconds)
+            self._notices.tell_once(
+                "rotation_risk",
+                risk.log,
+                f"{risk.unread_bytes} unread bytes of {risk.path} will be deleted by rotation in {when} at "
+                "this pace. See in status why reading waits; keep more generations (logrotate's rotate)",
+            )
+        return self._notices.take()
 
     # -- reading
 

@@ -1,0 +1,82 @@
+"""Files that go away under the real daemon, and come back compressed."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kong_host import Host, wait_until
+from kong_writer import kong_line, lost_and_found, observation_id, received_spans
+from langfuse_server import FakeLangfuse
+
+
+@pytest.fixture
+def langfuse(tmp_path: Path) -> Iterator[FakeLangfuse]:
+    with FakeLangfuse(record=tmp_path / "received.jsonl") as server:
+        yield server
+
+
+@pytest.fixture
+def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
+    one = Host(tmp_path, langfuse)
+    one.configure(langfuse, "[tailing]", "scan_interval_seconds = 0.2")
+    yield one
+    one.clean_up()
+
+
+def holds(host: Host) -> list[str]:
+    """The log files that the daemon has open, deleted ones included."""
+    assert host.daemon is not None
+    links = Path(f"/proc/{host.daemon.pid}/fd")
+    found = []
+    for fd in os.listdir(links):
+        try:
+            found.append(os.readlink(links / fd))
+        except OSError:
+            continue
+    return [target for target in found if target.startswith(str(host.log.parent))]
+
+
+def test_a_file_deleted_during_an_outage_is_secured_and_let_go(host: Host, langfuse: FakeLangfuse) -> None:
+    """Its lines rest in the outbox, and its disk space is free while Langfuse is still down."""
+    # covers FDS-02
+    langfuse.script("503*")
+    host.write(*[kong_line(1, seq, 500) for seq in range(2000)])
+    host.start()
+    wait_until(lambda: len(holds(host)) == 1, "the file to be read")
+    host.log.unlink()
+    wait_until(lambda: holds(host) == [], "the descriptor to be closed")
+    host.kill()
+    langfuse.script("")
+    assert host.run("run", "--once").returncode == 0
+    expected = {observation_id(1, seq) for seq in range(2000)}
+    assert lost_and_found(expected, received_spans(host.directory / "received.jsonl")).nothing_lost
+
+
+def test_kills_in_the_middle_of_a_compressed_file_lose_nothing(host: Host, langfuse: FakeLangfuse) -> None:
+    """It is taken up again at the offset of the last commit, and read to its end once."""
+    # covers CMP-01, CMP-09, CHK-01
+    host.write(*[kong_line(1, seq, 2000) for seq in range(6000)])
+    host.start()
+    wait_until(lambda: len(langfuse.spans) > 100, "the first lines")
+    host.kill()
+    packed = host.log.with_name("ai.log.1.gz")
+    packed.write_bytes(gzip.compress(host.log.read_bytes(), 1))
+    host.log.unlink()
+    host.write(*[kong_line(1, seq) for seq in range(6000, 6010)])
+    for _ in range(2):
+        before = len(langfuse.spans)
+        host.start()
+        wait_until(lambda before=before: len(langfuse.spans) > before, "more lines")
+        host.kill()
+        packed = packed.rename(host.log.with_name("ai.log.2.gz"))
+    assert host.run("run", "--once").returncode == 0
+    expected = {observation_id(1, seq) for seq in range(6010)}
+    assert lost_and_found(expected, received_spans(host.directory / "received.jsonl")).nothing_lost
+    read = len(langfuse.spans)
+    assert host.run("run", "--once").returncode == 0
+    assert len(langfuse.spans) == read, "nothing of it is read again"
