@@ -155,7 +155,8 @@ class Grouping(Struct):
         group = self._groups.pop(trace_id)
         del self._by_age[trace_id]
         self.held_bytes -= group.bytes
-        yield from self._emit(group.calls, now_ms, remember=True)
+        calls = {call.id: call for call in group.calls}  # a line that was read twice is one call
+        yield from self._emit(list(calls.values()), now_ms, remember=True)
 
     def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
         trace_id = calls[0].context.trace_id
@@ -186,8 +187,9 @@ class Grouping(Struct):
             context = _merged_context([call.context for call in calls])
             self._remember(replace(known, last_seen_ms=now_ms))
         for call in calls:
+            parent_id = root_id if call.id != root_id else None  # read again, it stays the root it was
             yield Emission(
-                Span(trace_id, call.id, root_id, context, call.observation),
+                Span(trace_id, call.id, parent_id, context, call.observation),
                 released_call_id=call.id if remember else None,
             )
             yield from _children(call, context)
