@@ -22,7 +22,7 @@ from kong_ai_tracing.traceids import SPAN_READERS, TRACE_READERS
 MESSAGE_SOURCES = frozenset(("header x-message-id", "body metadata.message_id"))
 """Sources of a trace id that name one turn of a chat, which is no id yet."""
 
-_ABSENT = frozenset(("", "null", "undefined", "none"))
+_ABSENT = frozenset(("", "null", "undefined", "none", "unspecified", "not_specified", "error__not_set"))
 _LABEL_HEADERS = frozenset(
     (
         "langfuse-metadata",
@@ -187,10 +187,11 @@ def _anything(value: Any) -> Any:
 
 def saying(value: Any) -> Any:
     """The value; None for one of the words that mean nothing."""
+    if isinstance(value, str):
+        return None if value.strip().lower() in _ABSENT else value
     if isinstance(value, list):
         return value if any(saying(item) is not None for item in value) else None
-    word = text(value)
-    return None if word is None or word.lower() in _ABSENT else value
+    return None if text(value) is None else value
 
 
 DEFAULT_PLACES = Places()

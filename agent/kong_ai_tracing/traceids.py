@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from functools import lru_cache
 
 from kong_ai_tracing.ids import trace_id_from
 
 Reader = Callable[[str], str | None]
 
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})(?:-.*)?")
+
+def _form(pattern: str) -> Callable[[str], re.Match[str] | None]:
+    """What matches a header as a whole. Remembers: one header is asked for its trace and for its span."""
+    match = re.compile(pattern).fullmatch
+    return lru_cache(4)(lambda value: match(value.lower()))
+
+
+_TRACEPARENT = _form(r"[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})(?:-.*)?")
+_B3_SINGLE = _form(r"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-.*)?")
+_UBER = _form(r"([0-9a-f]{1,32}):([0-9a-f]{1,16}):.*")
 _HEX = re.compile(r"[0-9a-f]{16}|[0-9a-f]{32}")
-_B3_SINGLE = re.compile(r"([0-9a-f]{32}|[0-9a-f]{16})-([0-9a-f]{16})(?:-.*)?")
-_UBER = re.compile(r"([0-9a-f]{1,32}):([0-9a-f]{1,16}):.*")
 _SPAN = re.compile(r"[0-9a-f]{16}")
 _LARGEST_TRACE = 2**128
 _LARGEST_SPAN = 2**64
 _NO_SPAN = "0" * 16
 
 
-def _part(pattern: re.Pattern[str], group: int, digits: int) -> Reader:
-    """A reader of one group of a pattern, filled up with zeros to its digits."""
+def _part(form: Callable[[str], re.Match[str] | None], group: int, digits: int) -> Reader:
+    """A reader of one group of a form, filled up with zeros to its digits."""
     nothing = "0" * digits
 
     def of_part(value: str) -> str | None:
-        match = pattern.fullmatch(value.lower())
+        match = form(value)
         if match is None:
             return None
         found = match[group].zfill(digits)
