@@ -11,12 +11,13 @@ from kong_ai_tracing import check
 from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.logshape import check_log_shape
 from kong_ai_tracing.config import Config
+from kong_ai_tracing.operatorrules import ProviderRule
 
 FIXTURES = Path(__file__).parent / "fixtures" / "kong"
 
 
-def shape(path: Path) -> dict[str, Finding]:
-    found = check_log_shape(Surroundings(Config(log_paths=(str(path),)), {}))
+def shape(path: Path, **settings) -> dict[str, Finding]:
+    found = check_log_shape(Surroundings(Config(log_paths=(str(path),), **settings), {}))
     return {finding.id: finding for finding in found}
 
 
@@ -39,6 +40,14 @@ def test_a_log_without_ai_traffic_and_a_log_that_is_not_kongs_are_told_apart(tmp
     access_log = tmp_path / "access.log"
     access_log.write_text('127.0.0.1 - - [23/Nov/2026] "GET / HTTP/1.1" 200 5\n')
     assert shape(access_log)["shape.not_kong"].severity == "error"
+
+
+def test_what_the_operator_says_of_providers_holds_here_too():
+    """Else the calls of a named server would be reported missing."""
+    found = shape(FIXTURES / "non-ai-traffic.jsonl", provider=(ProviderRule(provider="acme"),))
+    assert "shape.ai_calls" in found
+    silent = shape(FIXTURES / "ai-proxy-chat-openai.jsonl", provider=(ProviderRule(ai=False),))
+    assert set(silent) == {"shape.no_ai_calls"}
 
 
 def test_an_empty_log_and_an_unfinished_line_are_no_problem(tmp_path):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from kong_ai_tracing.assembly import call_settings_of
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import matching_files
@@ -34,10 +35,11 @@ def check_log_shape(here: Surroundings) -> Iterator[Finding]:
     for pattern in here.config.log_paths:
         newest = _newest(pattern)
         if newest is not None:
-            yield from _judge(newest, sample_of(_last_lines(newest)))
+            settings = call_settings_of(here.config)
+            yield from _judge(newest, sample_of(_last_lines(newest), settings))
 
 
-def sample_of(lines: list[Line]) -> Sample:
+def sample_of(lines: list[Line], settings: CallSettings) -> Sample:
     """Count what these lines hold."""
     sample = Sample(lines=len(lines))
     for line in lines:
@@ -45,7 +47,7 @@ def sample_of(lines: list[Line]) -> Sample:
             if isinstance(found, SetAside):
                 sample.damaged += 1
             elif isinstance(found, LogEntry):
-                _count(sample, found, calls_of(found, CallSettings()))
+                _count(sample, found, calls_of(found, settings))
     return sample
 
 
@@ -77,7 +79,7 @@ def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
             f"{path}: no AI call in the last {counted(sample.lines, 'line')}",
             "only AI traffic becomes traces",
             "send a call through ai-proxy or to an AI service, then check again; for ai-proxy set"
-            " logging.log_statistics=true",
+            " logging.log_statistics=true; name a server that is not recognised in a [[provider]] table",
         )
     else:
         what = f"{path}: {counted(sample.calls, 'AI call')} in the last {counted(sample.lines, 'line')}"
