@@ -506,11 +506,18 @@ async def test_a_disk_that_others_filled_drops_nothing(
 ) -> None:
     """Dropping would free nothing: the reader waits, whatever the operator prefers at our own limit."""
     rig = Rig(tmp_path, max_in_flight_bytes=1, free_space_floor_bytes=1_000, on_full="drop_oldest")
-    monkeypatch.setattr(rig.store, "free_bytes", lambda: 999)
+    monkeypatch.setattr("kong_ai_tracing.delivery._NO_ROOM_RETRY_SECONDS", 0.01)
+    free = 1_000_000
+    monkeypatch.setattr(rig.store, "free_bytes", lambda: free)
     rig.sink.answer = lambda parts: TryLater("503", 1_000)
     rig.start()
     await rig.submit(b"a")
+    await until(lambda: rig.store.restore().outbox == [1])
+    free = 999
+    await rig.submit(b"b")
     await until(lambda: rig.delivery.pause_reason == "the outbox is full")
+    await asyncio.sleep(0.1)
+    assert rig.store.restore().outbox == [1]
     assert "spans_dropped" not in rig.store.status().counters
     await rig.stop()
     rig.store.close()
