@@ -409,6 +409,6 @@ def test_a_word_of_a_mapping_that_names_no_place_is_refused(tmp_path):
         '[mapping]\nuser_id = ["x-user-id", "default"]\nmetadata = ["header x-api-key"]\nsession = ["kong"]'
     )
     problems = problems_of(tmp_path, text)
-    assert "header x-user-id" in problems["mapping.user_id"]
+    assert 'write "header x-user-id"' in problems["mapping.user_id"]
     assert "password" in problems["mapping.metadata"]
     assert "mapping.session_id" in problems["mapping.session"]

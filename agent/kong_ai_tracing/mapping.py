@@ -7,6 +7,7 @@ those that are named beside it, `kong` for what Kong itself knows.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated
 
@@ -20,6 +21,7 @@ KONG = "kong"
 
 _KINDS = ("header", "body", "baggage", "kong")
 _EXAMPLES = "header x-user-id, body metadata.user_id, baggage user or kong consumer.username"
+_HEADER_NAME = re.compile(r"[A-Za-z0-9]+(?:[-_][A-Za-z0-9]+)+")
 _SECRET_HEADERS = frozenset(
     ("apikey", "helicone-auth", "x-portkey-virtual-key", "x-bf-vk", "langfuse-public-key", "x-goog-api-key")
 )
@@ -170,7 +172,9 @@ def _problem_of_label(name: str) -> tuple[str, str] | None:
 def _problem_of_source(source: str, or_else: str) -> tuple[str, str] | None:
     kind, _, place = source.partition(" ")
     if kind not in _KINDS or not place or place.startswith(".") or place.endswith("."):
-        return "it names no place in a log line", f"write a source, like {_EXAMPLES}{or_else}"
+        # The usual slip is a header's name alone.
+        first = f'"header {source}"' if _HEADER_NAME.fullmatch(source) else "a source"
+        return "it names no place in a log line", f"write {first}, like {_EXAMPLES}{or_else}"
     return None if source in _BUILT_IN else _problem_of_place(kind, place)
 
 

@@ -96,7 +96,8 @@ def _by_table() -> Iterator[tuple[str, list[Key]]]:
 
 
 def _comment(text: str) -> list[str]:
-    return [f"# {line}" for line in textwrap.wrap(text, _WIDTH - 2, break_on_hyphens=False)]
+    one_line = " ".join(text.split())
+    return [f"# {line}" for line in textwrap.wrap(one_line, _WIDTH - 2, break_on_hyphens=False)]
 
 
 def _default_or_example(key: Key) -> object:
