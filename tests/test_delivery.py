@@ -511,13 +511,14 @@ async def test_a_disk_that_others_filled_drops_nothing(
     monkeypatch.setattr(rig.store, "free_bytes", lambda: free)
     rig.sink.answer = lambda parts: TryLater("503", 1_000)
     rig.start()
-    await rig.submit(b"a")
-    await until(lambda: rig.store.restore().outbox == [1])
+    for part in (b"a", b"b", b"c", b"d"):
+        await rig.submit(part)
+    await until(lambda: rig.store.restore().outbox == [1, 2, 3, 4])
     free = 999
-    await rig.submit(b"b")
+    await rig.submit(b"e")
     await until(lambda: rig.delivery.pause_reason == "the outbox is full")
     await asyncio.sleep(0.1)
-    assert rig.store.restore().outbox == [1]
+    assert rig.store.restore().outbox == [1, 2, 3, 4]
     assert "spans_dropped" not in rig.store.status().counters
     await rig.stop()
     rig.store.close()
