@@ -68,7 +68,8 @@ def retry(config: Config, ids: Sequence[str] | None) -> int:
         found.mark(whole)
     spans = sum(body.spans for _, body in whole)
     when = "within seconds" if is_running(config.state_dir) else "when the daemon (or the backfill) starts"
-    _say(f"{spans} spans will be sent again {when}" if whole else "nothing is there to be sent again")
+    what = "1 span" if spans == 1 else f"{spans} spans"
+    _say(f"{what} will be sent again {when}" if whole else "nothing is there to be sent again")
     return 0
 
 
