@@ -9,8 +9,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
+DEB_ARCHITECTURES ?= $(shell dpkg --print-architecture 2>/dev/null)
+
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz storm kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
+.PHONY: deb help demo test fuzz storm kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -67,10 +69,17 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 lock: ## resolve the four lists anew, as of today
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/uv/bin/$(LOCK) --upgrade -o requirements.lock pyproject.toml
+	build/uv/bin/$(LOCK) --universal --upgrade -o requirements.lock pyproject.toml
 	build/uv/bin/$(LOCK) --upgrade -o requirements-build.lock --group build
 	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock pyproject.toml --group dev
 	build/uv/bin/$(LOCK) --upgrade -o requirements-fuzz.lock --group fuzz
+
+deb: setup ## build the Debian package of what is committed
+	@mkdir -p build/wheels dist
+	@for architecture in $(DEB_ARCHITECTURES); do \
+		$(BIN)/python packaging/deb/wheels.py requirements.lock $$architecture build/wheels/$$architecture && \
+		packaging/deb/build.sh $$architecture build/wheels dist || exit 1; \
+	done
 
 clean: ## remove what was built, not .venv
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -224,6 +224,10 @@ def config_init(
 
 def main() -> None:
     """The entry point of the program."""
+    if "_KONG_AI_TRACING_COMPLETE" in os.environ:  # a shell asks what could be typed next
+        from typer._completion_classes import completion_init
+
+        completion_init()
     try:
         app(prog_name="kong-ai-tracing")
     finally:
