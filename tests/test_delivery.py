@@ -262,9 +262,11 @@ async def test_a_stop_begins_no_request_that_waited_for_its_turn(rig: Rig) -> No
     assert rig.store.restore().outbox == [2]
 
 
-async def test_a_refused_batch_is_halved_down_to_the_guilty_span(rig: Rig) -> None:
+async def test_a_refused_batch_is_halved_down_to_the_guilty_span(
+    rig: Rig, caplog: pytest.LogCaptureFixture
+) -> None:
     """The others are delivered; the guilty one is kept with the server's reason."""  # covers SNK-06
-    rig.sink.answer = lambda parts: Refused("400 bad id") if b"bad" in parts else Accepted()
+    rig.sink.answer = lambda parts: Refused("400 bad: my prompt") if b"bad" in parts else Accepted()
     rig.start()
     await rig.submit(b"a", b"b", b"bad", b"c")
     await rig.delivery.drained()
@@ -272,6 +274,8 @@ async def test_a_refused_batch_is_halved_down_to_the_guilty_span(rig: Rig) -> No
     assert rig.store.status().counters["spans_refused"] == 1
     assert rig.store.status().refused == 1
     assert rig.offset == 100
+    assert "reason=400 " in caplog.text
+    assert "my prompt" not in caplog.text, "a server may repeat what was sent; our log does not"
 
 
 async def test_a_revoked_key_sets_nothing_aside(rig: Rig) -> None:

@@ -117,6 +117,14 @@ async def test_a_wrong_key_holds_and_is_not_printed(server: FakeLangfuse) -> Non
     assert "very-secret" not in outcome.reason
 
 
+@pytest.mark.parametrize("status", [408, 429, 500, 503])
+def test_a_failing_server_cannot_put_what_was_sent_into_our_log(status: int) -> None:
+    """The reason for trying later is logged: it has the status and none of the server's own words."""
+    outcome = classify(httpx.Response(status, json={"message": "cannot store 'my secret prompt'"}))
+    assert isinstance(outcome, TryLater)
+    assert outcome.reason == f"{status} {httpx.codes.get_reason_phrase(status)}"
+
+
 async def test_a_server_without_otlp_and_a_wrong_path_hold(server: FakeLangfuse) -> None:
     """404 and a redirect are matters of configuration: nothing is set aside."""
     server.has_otlp = False

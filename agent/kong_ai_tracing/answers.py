@@ -28,6 +28,8 @@ def classify(response: httpx.Response) -> Outcome:
     if status in {404, 405} or response.is_redirect:
         return wrong_address(reason)
     if status in RETRYABLE or status >= 500:
+        # Without the server's words: this goes to our log, and they may repeat what was sent.
+        reason = f"{status} {response.reason_phrase}".strip()
         return TryLater(reason, _retry_after_seconds(response.headers.get("retry-after")))
     return TooLarge(reason) if status == 413 else Refused(reason)
 

@@ -51,6 +51,7 @@ class Delivery:
         self.gate = Gate(clock=clock, random=random, max_concurrency=limits.max_concurrency)
         self.last_accepted_ms: int | None = None
         self._name = destination.name
+        self._patience_seconds = destination.patience_seconds
         self._sender = Sender(destination, self.gate)
         self._limits = limits
         self._clock = clock
@@ -93,6 +94,16 @@ class Delivery:
         return len(self._outgoing)
 
     @property
+    def spans_on_disk(self) -> int:
+        """How many spans wait in the outbox."""
+        return self._ledger.outbox_spans
+
+    @property
+    def disk_fails(self) -> bool:
+        """Whether the state cannot be written at the moment."""
+        return self._ledger.failing_since is not None
+
+    @property
     def failing_for_seconds(self) -> float:
         """How long the destination, or the disk, has taken nothing; 0 while both do."""
         since = self._ledger.failing_since
@@ -107,6 +118,14 @@ class Delivery:
             return "the outbox is full"
         if self._outgoing.live_bytes >= self._limits.max_in_flight_bytes:
             return "the destination is slower than the log"
+        return None
+
+    def stuck(self, limit_seconds: float) -> str | None:
+        """Which part has waited for this host alone for longer than that; None when none has."""
+        if self._ledger.still_for_seconds > limit_seconds:
+            return "committing"
+        if self.gate.longest_under_way_seconds > self._patience_seconds + limit_seconds:
+            return "sending"
         return None
 
     async def submit(self, batch: Batch) -> None:
@@ -282,11 +301,12 @@ class Delivery:
             counts["spans_shortened"] = receipt.shortened
         if receipt.refusals:
             counts["spans_refused"] = len(receipt.refusals)
+            # Without the server's words, which may repeat what was sent: the store has them.
             log.error(
-                "delivery.refused destination=%s spans=%d reason=%r",
+                "delivery.refused destination=%s spans=%d reason=%s note='see kong-ai-tracing refused list'",
                 self._name,
                 len(receipt.refusals),
-                receipt.refusals[0].reason,
+                receipt.refusals[0].reason.partition(" ")[0],
             )
         await self._let_go(number, Progress(counts=counts, refused=receipt.refusals))
 
