@@ -23,10 +23,11 @@ ORDER = """
     progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia walcheck
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
-    localschema localrecords localstore langfuse local
+    localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient ledger uploads outgoing settlement delivery pipeline
     archives
     config projects signals logs assembly
+    statussentence sdnotify heartbeat
     tree service daemon backfill preview checks check statusreport status statustext
     states refusedbodies refusedtext refused checkpoint demolines demostory demo
     commandline statecommands cli __main__

@@ -106,7 +106,7 @@ def test_spilled_bodies_come_back_in_order_and_go_when_delivered(store: Store) -
     store.commit(Commit(spilled={2: Body(5, b"two"), 1: Body(3, b"one")}))
     assert store.restore().outbox == [1, 2]
     assert store.body(1) == Body(3, b"one", packed=True)
-    assert store.outbox_bytes() == 6
+    assert store.outbox_size() == (6, 8)
     store.commit(Commit(delivered=[1]))
     assert store.restore().outbox == [2]
 

@@ -35,6 +35,7 @@ class Nowhere:
 
     def __init__(self, like: Destination) -> None:
         self._like = like
+        self.patience_seconds = like.patience_seconds
 
     def encode(self, span: Span) -> bytes:
         return self._like.encode(span)

@@ -289,7 +289,7 @@ class Catalog:
             "unreadable",
             path,
             f"cannot be opened ({error.strerror}); it is tried again with every scan. Give the daemon's "
-            "user read permission on it",
+            "user read permission on it: kong-ai-tracing check says how",
         )
 
     def _tell_no_descriptors(self, path: str) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 
@@ -16,7 +17,9 @@ from kong_ai_tracing import __version__, assembly, logs
 from kong_ai_tracing.config import Config, ConfigError
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.heartbeat import Heartbeat
 from kong_ai_tracing.projects import Project, projects_of
+from kong_ai_tracing.sdnotify import Notifier
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import RELOAD, STOP, on_signals
 from kong_ai_tracing.statedir import (
@@ -26,6 +29,7 @@ from kong_ai_tracing.statedir import (
     as_store_error,
     prepare_state_dir,
 )
+from kong_ai_tracing.statussentence import View, sentence_of
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.storerepair import open_store
 
@@ -58,7 +62,37 @@ class _Running(Struct):
 
     project: Project
     service: Service
+    files: LogFiles
     task: asyncio.Task[int]
+
+    @property
+    def name(self) -> str:
+        return self.project.name
+
+    @property
+    def following(self) -> bool:
+        return self.service.following
+
+    def stuck(self, limit_seconds: float) -> str | None:
+        return self.service.stuck(limit_seconds)
+
+    def sentence(self) -> str:
+        delivery, files = self.service.delivery, self.files.files()
+        accepted_ms = delivery.last_accepted_ms
+        return sentence_of(
+            View(
+                files=len(files),
+                behind_bytes=sum(max(0, file.size - file.offset) for file in files),
+                unreadable=self.files.unreadable,
+                following=self.service.pipeline.following,
+                local=not self.project.config.langfuse_enabled,
+                reason=delivery.gate.reason,
+                holding=delivery.gate.holding,
+                paused=delivery.pause_reason,
+                spans_on_disk=delivery.spans_on_disk,
+                accepted_seconds_ago=None if accepted_ms is None else time.time() - accepted_ms / 1000,
+            )
+        )
 
 
 class Daemon:
@@ -68,6 +102,9 @@ class Daemon:
         self._config = config
         self._read_config = reload
         self._running: dict[str, _Running] = {}
+        self._ending: list[_Running] = []
+        self._notifier = Notifier(os.environ)
+        self._heartbeat = Heartbeat(self._notifier, lambda: [*self._running.values(), *self._ending])
         self._stopping = False
         self._asked = asyncio.Event()
         """A signal came, or a project ended."""
@@ -78,11 +115,15 @@ class Daemon:
         """Until a signal comes; with `once` until every project has what there is. Gives the exit code."""
         with on_signals(STOP, self._stop), on_signals(RELOAD, self._reload_soon):
             log.info("daemon.started version=%s state_dir=%s", __version__, self._config.state_dir)
-            self._follow(projects_of(self._config), once=once)
+            telling = asyncio.create_task(self._heartbeat.run())
             try:
+                await self._follow(projects_of(self._config), once=once)
                 return await self._watch(once=once)
             finally:
+                self._heartbeat.stopping()
                 await self._end([*self._running])
+                telling.cancel()
+                self._notifier.close()
                 log.info("daemon.stopped")
 
     async def _watch(self, *, once: bool) -> int:
@@ -94,12 +135,13 @@ class Daemon:
                 if running.task.done():
                     del self._running[name]
                     if self._may_be_mended(running):
-                        self._follow([running.project], once=once, unwritten=running.service.unwritten)
+                        await self._follow([running.project], once=once, unwritten=running.service.unwritten)
                     else:
                         code = max(code, running.task.result())
             if self._reload_wanted:
                 self._reload_wanted = False
-                await self._reload(once=once)
+                with self._heartbeat.reloading():
+                    await self._reload(once=once)
         return code
 
     def _may_be_mended(self, running: _Running) -> bool:
@@ -114,6 +156,7 @@ class Daemon:
 
     def _stop(self) -> None:
         self._stopping = True
+        self._heartbeat.stopping()
         for running in self._running.values():
             running.service.stop()
 
@@ -123,28 +166,30 @@ class Daemon:
 
     # -- projects
 
-    def _follow(self, projects: list[Project], *, once: bool, unwritten: Commit | None = None) -> None:
+    async def _follow(self, projects: list[Project], *, once: bool, unwritten: Commit | None = None) -> None:
         several = len(projects) > 1
         for project in projects:
-            service, files = _service_of(project, self._config, unwritten)
+            service, files = await _service_of(project, self._config, unwritten)
             with logs.about(project.name if several else None):
                 task = asyncio.create_task(_serve(service, files, once=once))
             task.add_done_callback(lambda _: self._asked.set())
-            self._running[project.name] = _Running(project, service, task)
+            self._running[project.name] = _Running(project, service, files, task)
         if self._stopping:
             self._stop()
 
     async def _end(self, names: list[str]) -> None:
         """Stop projects in good order: what was read of them is delivered or on disk afterwards."""
-        ending = [self._running.pop(name) for name in names]
-        for running in ending:
+        self._ending = [self._running.pop(name) for name in names]
+        for running in self._ending:
             running.service.stop()
-        for outcome in await asyncio.gather(*(each.task for each in ending), return_exceptions=True):
+        for outcome in await asyncio.gather(*(each.task for each in self._ending), return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error("project.failed reason=%r", str(outcome))
+        self._ending = []
 
     async def _reload(self, *, once: bool) -> None:
         """Take up a new configuration; a bad one changes nothing."""
+        self._heartbeat.remark = "the last reload was refused, the old configuration is in force"
         try:
             config = await asyncio.to_thread(self._read_config)
         except ConfigError as error:
@@ -156,6 +201,7 @@ class Daemon:
             log.error("config.kept key=state_dir reason='it cannot move in a running daemon' fix='restart'")
             return
         logs.set_up_logging(config.log_level, config.secrets, os.environ)
+        self._heartbeat.remark = ""
         self._config = config
         wanted = {project.name: project for project in projects_of(config)}
         old = {name: running.project for name, running in self._running.items()}
@@ -163,7 +209,7 @@ class Daemon:
         new = [project for name, project in wanted.items() if old.get(name) != project]
         await self._end(changed)
         try:
-            self._follow(new, once=once)
+            await self._follow(new, once=once)
         except StoreError as error:
             log.error("project.failed reason=%r", str(error))
         log.info(
@@ -171,10 +217,23 @@ class Daemon:
         )
 
 
-def _service_of(project: Project, whole: Config, unwritten: Commit | None = None) -> tuple[Service, LogFiles]:
-    """Everything that follows one project, from its state to its destination.
+async def _service_of(
+    project: Project, whole: Config, unwritten: Commit | None = None
+) -> tuple[Service, LogFiles]:
+    """Everything that follows one project, from its state to its destination."""
+    # In a thread: to repair a large state takes its time, and the others go on meanwhile.
+    store, restored = await asyncio.to_thread(_open, project, unwritten)
+    try:
+        return _service(project, whole, store, restored, assembly.destination_of(project.config))
+    except BaseException:
+        store.close()
+        raise
 
-    `unwritten` is what an earlier one settled and could not write, because its state was damaged.
+
+def _open(project: Project, unwritten: Commit | None) -> tuple[Store, Restored]:
+    """The state of a project.
+
+    `unwritten` is what an earlier run settled and could not write, because its state was damaged.
     """
     state_dir = project.config.state_dir
     prepare_state_dir(state_dir)
@@ -187,10 +246,10 @@ def _service_of(project: Project, whole: Config, unwritten: Commit | None = None
             with as_store_error(store.path):
                 store.commit(unwritten)
             restored = store.restore()
-        return _service(project, whole, store, restored, assembly.destination_of(project.config))
     except BaseException:
         store.close()
         raise
+    return store, restored
 
 
 def _service(

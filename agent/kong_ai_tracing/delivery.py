@@ -51,7 +51,6 @@ class Delivery:
         self.gate = Gate(clock=clock, random=random, max_concurrency=limits.max_concurrency)
         self.last_accepted_ms: int | None = None
         self._name = destination.name
-        self._patience_seconds = destination.patience_seconds
         self._sender = Sender(destination, self.gate)
         self._limits = limits
         self._clock = clock
@@ -124,7 +123,7 @@ class Delivery:
         """Which part has waited for this host alone for longer than that; None when none has."""
         if self._ledger.still_for_seconds > limit_seconds:
             return "committing"
-        if self.gate.longest_under_way_seconds > self._patience_seconds + limit_seconds:
+        if self.gate.longest_under_way_seconds > self._sender.patience_seconds + limit_seconds:
             return "sending"
         return None
 

@@ -113,6 +113,11 @@ class LogFiles:
         ]
 
     @property
+    def unreadable(self) -> list[str]:
+        """Files and folders that could not be read when they were looked at last."""
+        return self._notices.lasting("directory", "unreadable", "read_error")
+
+    @property
     def risks(self) -> list[RotationRisk]:
         """Which unread bytes rotation will delete, and when, as of the last scan."""
         return self._rotation.risks

@@ -42,9 +42,9 @@ class Gate:
         self._open_at = 0.0
         self._failing_since: float | None = None
         self._probe: Pass | None = None
+        self._under_way: set[Pass] = set()
         self._changed = asyncio.Event()
         self._closed = False
-        self.under_way = 0
         self.waiting = 0
         """How many wait to pass."""
         self.reason: str | None = None
@@ -66,6 +66,16 @@ class Gate:
         return 0.0 if self._failing_since is None else self._clock() - self._failing_since
 
     @property
+    def under_way(self) -> int:
+        """How many requests have no end yet."""
+        return len(self._under_way)
+
+    @property
+    def longest_under_way_seconds(self) -> float:
+        """How long the oldest of them has been under way."""
+        return max((self._clock() - passed.since for passed in self._under_way), default=0.0)
+
+    @property
     def allowed(self) -> int:
         """How many requests may be under way at once."""
         return self._pace.allowed if self.healthy else 1
@@ -84,7 +94,7 @@ class Gate:
         finally:
             self.waiting -= 1
         passed = Pass(self._era, self._clock())
-        self.under_way += 1
+        self._under_way.add(passed)
         if not self.healthy:
             self._probe = passed
         return passed
@@ -122,7 +132,7 @@ class Gate:
         return self._probe is None and self.wait_seconds == 0
 
     def _end(self, passed: Pass) -> None:
-        self.under_way -= 1
+        self._under_way.discard(passed)
         if passed is self._probe:
             self._probe = None
 

@@ -66,7 +66,7 @@ class Langfuse:
         self._transport: Transport | None = None
         self._choosing = asyncio.Lock()
         self._took_events = False
-        self._patience_seconds = connection.timeout_seconds * _STEPS_IN_TIME
+        self.patience_seconds = connection.timeout_seconds * _STEPS_IN_TIME
         self._auth = httpx.BasicAuth(public_key, secret_key)
         self._client = open_client(connection)
 
@@ -88,7 +88,7 @@ class Langfuse:
     async def send(self, body: Body) -> Outcome:
         """Send one body and say what became of it. Never raises for anything the network can do."""
         try:
-            async with asyncio.timeout(self._patience_seconds):
+            async with asyncio.timeout(self.patience_seconds):
                 return await self._send(body)
         except (httpx.TimeoutException, TimeoutError) as error:
             return TryLater(f"no answer in time ({type(error).__name__})")

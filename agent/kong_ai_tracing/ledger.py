@@ -63,13 +63,16 @@ class Ledger:
         self._next = Commit()
         self._writing: Commit | None = None
         self._due = asyncio.Event()
+        self._due_since: float | None = None
+        self._acting_since: float | None = None
+        """Since when a thread has been busy with the store."""
         self._at_once = asyncio.Event()
         self._lock = asyncio.Lock()
         self._held: OrderedDict[str, _Waiting] = OrderedDict(
             (held.call_id, _Waiting(held.call, 0.0, whole=True)) for held in restored.held if held.call
         )
-        self.outbox_bytes = store.outbox_bytes()
-        """What the outbox takes on disk, with the bodies of the next commit."""
+        self.outbox_bytes, self.outbox_spans = store.outbox_size()
+        """What the outbox takes on disk, and how many spans it holds, with the bodies of the next commit."""
         self.media_bytes = store.media_bytes()
         """What the media take, with those for which room was taken."""
         self.unwritten_media_bytes = 0
@@ -90,25 +93,26 @@ class Ledger:
             self._held[call_id] = _Waiting(call, now, whole=False)
         self._next.progress.merge(progress)
         self.media_waiting += len(progress.media)
-        self._due.set()
+        self._is_due()
 
     def spill(self, number: int, body: Body) -> None:
         """A packed body rests on disk from the next commit on."""
         self._next.spilled[number] = body
         self._next.progress.counts["batches_spilled"] += 1
         self.outbox_bytes += len(body.data)
-        self._due.set()
+        self.outbox_spans += body.spans
+        self._is_due()
 
     def announce(self, number: int, roots: dict[str, int]) -> None:
         """Write down soon which roots a batch will send for the first time."""
         self._next.new_roots[number] = roots
-        self._due.set()
+        self._is_due()
         self.hurry()
 
     def delivered(self, number: int) -> None:
         """A spilled body may go."""
         self._next.delivered.append(number)
-        self._due.set()
+        self._is_due()
 
     def uploaded(self, number: int, outcome: Progress) -> None:
         """A medium may go."""
@@ -118,7 +122,7 @@ class Ledger:
 
     def note_health(self, destination: str, value: dict[str, Any]) -> None:
         self._next.health[destination] = value
-        self._due.set()
+        self._is_due()
 
     def keep_whole(self, file_ids: Collection[int] | None = None) -> None:
         """Waiting calls of these files (of all, without) are written whole with the next commit."""
@@ -126,7 +130,20 @@ class Ledger:
             origin = waiting.call.observation.origin
             if file_ids is None or (origin is not None and origin.file_id in file_ids):
                 waiting.since = _LONG_AGO
-                self._due.set()
+                self._is_due()
+
+    def _is_due(self) -> None:
+        if self._due_since is None:
+            self._due_since = self._clock()
+        self._due.set()
+
+    @property
+    def still_for_seconds(self) -> float:
+        """How long the store has been at one thing, or something settled has waited to be tried."""
+        since = min(
+            (each for each in (self._due_since, self._acting_since) if each is not None), default=None
+        )
+        return 0.0 if since is None else self._clock() - since
 
     # -- to the disk and back
 
@@ -201,6 +218,7 @@ class Ledger:
         """One commit now. False when the disk would not take it; then it is kept for the next try."""
         self._writing, self._next = self._next, Commit()
         self._due.clear()
+        self._due_since = None
         commit = self._writing
         self._write_whole(commit)
         began = self._clock()
@@ -232,7 +250,7 @@ class Ledger:
             self.failing_since = self._clock()
             log.error("store.failing path=%s reason=%r reading=paused", self._store.path, reason)
         self._store.trouble.tell(reason, kept.health)
-        self._due.set()
+        self._is_due()
 
     def _note_success(self, seconds: float) -> None:
         if self.failing_since is not None:
@@ -243,8 +261,10 @@ class Ledger:
         self._store.trouble.over()
 
     async def _count_outbox(self) -> None:
-        unwritten = sum(len(body.data) for body in self._next.spilled.values())
-        self.outbox_bytes = unwritten + await self._on_store(self._store.outbox_bytes)
+        unwritten = list(self._next.spilled.values())
+        size, spans = await self._on_store(self._store.outbox_size)
+        self.outbox_bytes = size + sum(len(body.data) for body in unwritten)
+        self.outbox_spans = spans + sum(body.spans for body in unwritten)
 
     def _write_whole(self, commit: Commit) -> None:
         """Add the waiting calls that must be written whole from now on."""
@@ -257,5 +277,9 @@ class Ledger:
     async def _on_store(self, act: Callable[[], T]) -> T:
         """SQLite off the event loop, one act at a time."""
         async with self._lock:
-            with as_store_error(self._store.path):
-                return await to_its_end(asyncio.to_thread(act))
+            self._acting_since = self._clock()
+            try:
+                with as_store_error(self._store.path):
+                    return await to_its_end(asyncio.to_thread(act))
+            finally:
+                self._acting_since = None

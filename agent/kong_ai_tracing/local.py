@@ -19,6 +19,8 @@ class Local:
     """Writes bodies into a trace store, which is opened with the first of them."""
 
     name = "local"
+    patience_seconds = 0.0
+    """A disk either takes it or says no."""
 
     def __init__(self, open_store: Callable[[], LocalStore]) -> None:
         self._open_store = open_store

@@ -36,6 +36,10 @@ class Notices:
     def over(self, kind: str, path: str) -> None:
         self._told.discard((kind, path))
 
+    def lasting(self, *kinds: str) -> list[str]:
+        """The paths of which one of these was told, and is not over."""
+        return sorted(path for kind, path in self._told if kind in kinds)
+
     def take(self) -> list[Notice]:
         """The notices since the last call."""
         new, self._new = self._new, []

@@ -286,5 +286,5 @@ def _directory_problem(error: OSError) -> str:
         return "the directory does not exist (yet); it is looked for again. Check log_paths"
     return (
         f"the directory cannot be listed ({error.strerror}); what is open is read on, new files are not "
-        "seen. Give the daemon's user read and execute permission on it"
+        "seen. Give the daemon's user read and execute permission on it: kong-ai-tracing check says how"
     )

@@ -105,6 +105,10 @@ class Pipeline:
         self._idle_since: float | None = None
         self._scan_due_at = clock()
         self._stopped = asyncio.Event()
+        self._stepped_at: float | None = None
+        """When reading took its last step; None while there is nothing to step through."""
+        self.following = False
+        """True when it is on disk which files there are: nothing that is written from now on is missed."""
         self.finished = False
         """True when `run_to_end` has given everything there was to the delivery."""
 
@@ -115,6 +119,7 @@ class Pipeline:
             if trace.root is not None:
                 self._batcher.sent_before(trace.root_id)
         for held in restored.held:
+            self._note_step()
             call = held.call or await self._read_again(held.call_id, held.origin, reread)
             if call is None:
                 log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
@@ -134,6 +139,7 @@ class Pipeline:
             if not await self._step():
                 await self._rest()
         await self._close_batch()
+        self._stepped_at = None
 
     async def run_to_end(self) -> None:
         """Read what there is now, give everything to the delivery, and return."""
@@ -144,11 +150,17 @@ class Pipeline:
         if not self.stopping:
             await self._release(at_once=True)
         await self._close_batch()
+        self._stepped_at = None
         self.finished = not self.stopping
 
     @property
     def stopping(self) -> bool:
         return self._stopped.is_set()
+
+    @property
+    def still_for_seconds(self) -> float:
+        """How long reading has not taken a step. Waiting for room in the delivery is made of steps, too."""
+        return 0.0 if self._stepped_at is None else self._clock() - self._stepped_at
 
     def stop(self) -> None:
         """End `run_live` or `run_to_end` at the next line."""
@@ -162,10 +174,12 @@ class Pipeline:
         """
         await self._scan()
         await self._close_batch()
-        await self._until_stopped(self._delivery.written())
+        await self._see_through(self._delivery.written())
+        self.following = not self.stopping
 
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
+        self._note_step()
         if self._clock() >= self._scan_due_at or self._source.wants_scan:
             await self._scan()
         chunk = await self._source.read()
@@ -193,6 +207,9 @@ class Pipeline:
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
+
+    def _note_step(self) -> None:
+        self._stepped_at = self._clock()
 
     def _pass_time(self) -> None:
         """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
@@ -309,21 +326,25 @@ class Pipeline:
             end = item.origin.offset + item.origin.length
             progress.positions[file_id] = Position(file_id, end, marker_of(item.tail))
         self._last_items = {}
-        batch = self._batcher.close(progress)
-        submission = asyncio.ensure_future(self._delivery.submit(batch))
+        await self._see_through(self._delivery.submit(self._batcher.close(progress)))
+
+    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for the delivery, which may have no room for as long as Langfuse or the disk are away."""
+        task = asyncio.ensure_future(work)
         try:
             while True:
+                self._note_step()
                 # Looked at once even after `stop`: what was read goes along if there is room for it.
-                await self._until_stopped(self._shortly(submission))
-                if submission.done() or self.stopping:
+                await self._until_stopped(self._shortly(task))
+                if task.done() or self.stopping:
                     break
                 self._delivery.tell_pause()
-                # While the delivery has no room, rotated files are still found and held open.
+                # While it waits, rotated files are still found and held open.
                 self._take_scan(await self._source.scan())
         finally:
-            submission.cancel()
+            task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await submission
+            await task
 
     async def _shortly(self, work: asyncio.Future[None]) -> None:
         await asyncio.wait({work}, timeout=self._rhythm.scan_interval_seconds)

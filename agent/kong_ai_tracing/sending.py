@@ -31,6 +31,8 @@ class Destination(WireForm, Protocol):
     """Where bodies go. `send` never raises for what a network or a disk can do."""
 
     name: str
+    patience_seconds: float
+    """A request that has not ended after so long is given up."""
 
     async def send(self, body: Body) -> Outcome: ...
 
@@ -60,6 +62,11 @@ class Sender:
         self._gate = gate
         self._failures: Counter[int] = Counter()
         """How often a span failed beside others that were accepted, by the hash of its text."""
+
+    @property
+    def patience_seconds(self) -> float:
+        """A request that has not ended after so long is given up."""
+        return self._destination.patience_seconds
 
     async def deliver(self, body: Body) -> Receipt | None:
         """Send a body until each of its spans has an end; None when the whole must be tried later."""

@@ -72,6 +72,17 @@ class Service:
         self.pipeline.stop()
 
     @property
+    def following(self) -> bool:
+        """True when nothing that is written from now on is missed, or only the disk keeps us from that."""
+        return self.pipeline.following or self.delivery.disk_fails
+
+    def stuck(self, limit_seconds: float) -> str | None:
+        """Which part has not moved for longer than that, although nothing keeps it from moving."""
+        if self.pipeline.still_for_seconds > limit_seconds:
+            return "reading"
+        return self.delivery.stuck(limit_seconds)
+
+    @property
     def unwritten(self) -> Commit:
         """After a run that a damaged store ended: what was settled and is not on disk."""
         return self.delivery.unwritten

@@ -146,9 +146,12 @@ class Store:
         with self._transaction("FULL"):
             return storerefused.take_marked(self._db, _now_ms())
 
-    def outbox_bytes(self) -> int:
-        (size,) = self._db.execute("SELECT coalesce(sum(bytes), 0) FROM outbox").fetchone()
-        return int(size)
+    def outbox_size(self) -> tuple[int, int]:
+        """The bytes that the outbox takes, and the spans in it."""
+        size, spans = self._db.execute(
+            "SELECT coalesce(sum(bytes), 0), coalesce(sum(spans), 0) FROM outbox"
+        ).fetchone()
+        return int(size), int(spans)
 
     def media_bytes(self) -> int:
         """What the media take that are to be uploaded."""
