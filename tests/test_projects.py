@@ -186,3 +186,19 @@ def _median_latency(host: Host, langfuse: FakeLangfuse, numbers: range) -> float
     return statistics.median(
         arrival - moment for arrival, moment in zip(arrived, written.values(), strict=True)
     )
+
+
+def test_history_goes_to_each_project_it_fits(host: Host) -> None:
+    """One project after the other, with an account for each; a second run sends nothing again."""
+    with FakeLangfuse() as all_calls, FakeLangfuse() as hr_calls:
+        host.configure(None, project("all", all_calls), project("hr", hr_calls, 'service = "hr-*"'))
+        archive = host.directory / "old.log"
+        archive.write_bytes(line(1) + line(2, "hr-bot") + line(3))
+        first, second = (host.run("backfill", str(archive)) for _ in range(2))
+        assert first.returncode == second.returncode == 0, first.stderr + second.stderr
+        assert "all\nlines 3 =" in first.stdout
+        assert "hr\nlines 3 = with calls 1 + other 2" in first.stdout
+        assert sorted(span["spanId"] for span in all_calls.spans) == sorted(
+            observation_id(1, seq) for seq in (1, 2, 3)
+        )
+        assert [span["spanId"] for span in hr_calls.spans] == [observation_id(1, 2)]

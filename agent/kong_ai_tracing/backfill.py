@@ -16,6 +16,7 @@ from kong_ai_tracing import assembly
 from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
+from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, prepare_state_dir
@@ -73,37 +74,70 @@ class Account(Struct, frozen=True):
 
 
 def run(config: Config, paths: Sequence[Path], *, dry_run: bool = False) -> int:
-    """Deliver what the files hold; gives the exit code. The account goes to stdout, progress to stderr.
+    """Deliver what the files hold, to one project after the other; gives the exit code.
 
-    A run that was cut off is taken up by the next one with the same files. Raises StoreError when the
-    ledger cannot be used and ArchiveError for a file that cannot be read.
+    The account goes to stdout, progress to stderr. A run that was cut off is taken up by the next one with
+    the same files. Raises StoreError when a ledger cannot be used and ArchiveError for a file that cannot be
+    read.
     """
-    ledger = config.state_dir / LEDGER_DIRECTORY
-    destination = assembly.destination_of(config)
+    projects = projects_of(config)
+    code = EXIT_DELIVERED
+    for project in projects:
+        if len(projects) > 1:
+            sys.stdout.write(f"{project.name}\n")
+        ended = _run_for(project, paths, dry_run=dry_run)
+        code = max(code, ended.code)
+        if ended.stopped:
+            break
+    return code
+
+
+class _Ended(Struct, frozen=True):
+    """How the run for one project ended."""
+
+    code: int
+    stopped: bool
+    """True when a signal asked for it."""
+
+
+def _run_for(project: Project, paths: Sequence[Path], *, dry_run: bool) -> _Ended:
+    state_dir = project.config.state_dir
+    ledger = state_dir / LEDGER_DIRECTORY
+    destination = assembly.destination_of(project.config)
     if dry_run:
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
-            return asyncio.run(_run(config, paths, store, assembly.Nowhere(destination)))
-    prepare_state_dir(config.state_dir)
+            return asyncio.run(_run(project, paths, store, assembly.Nowhere(destination)))
+    prepare_state_dir(state_dir)
     prepare_state_dir(ledger)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
-        return asyncio.run(_run(config, paths, store, destination))
+        return asyncio.run(_run(project, paths, store, destination))
 
 
-async def _run(config: Config, paths: Sequence[Path], store: Store, destination: Destination) -> int:
+async def _run(project: Project, paths: Sequence[Path], store: Store, destination: Destination) -> _Ended:
     restored = store.restore()
-    archives = Archives(paths, restored.files, max_line_bytes=config.tailing.max_line_bytes)
-    service = Service(config, store, restored, archives, destination)
+    archives = Archives(paths, restored.files, max_line_bytes=project.config.tailing.max_line_bytes)
+    service = Service(project.config, store, restored, archives, destination, match=project.match)
     started = time.monotonic()
+    stopped = asyncio.Event()
+
+    def stop() -> None:
+        stopped.set()
+        service.stop()
+
     showing = asyncio.create_task(_show_progress(archives))
     try:
-        with on_signals(STOP, service.stop):
+        with on_signals(STOP, stop):
             code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
     finally:
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await showing
+    return _Ended(_settle_account(store, archives, code, time.monotonic() - started), stopped.is_set())
+
+
+def _settle_account(store: Store, archives: Archives, code: int, seconds: float) -> int:
+    """Print the account; gives the exit code, which is 1 when the account does not add up."""
     account = _account_of(store)
-    seconds = time.monotonic() - started
     sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
     if not account.adds_up:
         log.error("backfill.account_does_not_add_up account=%s", account)
