@@ -30,6 +30,7 @@ ORDER = """
     statussentence sdnotify heartbeat
     tree service daemon backfill preview checks check statusreport status statustext
     states refusedbodies refusedtext refused checkpoint demolines demostory demo
+    kong kongcommand
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
 

@@ -93,10 +93,9 @@ def packed(body: Raw | None) -> str | bytes | None:
     return str(text, "utf-8") if len(text) < _COMPRESS_FROM_BYTES else isal_zlib.compress(text, 1)
 
 
-def unpacked(stored: str | bytes | None) -> orjson.Fragment | None:
-    if stored is None:
-        return None
-    return orjson.Fragment(stored if isinstance(stored, str) else isal_zlib.decompress(stored))
+def unpacked(stored: str | bytes | None) -> str | bytes | None:
+    """The JSON text that was packed."""
+    return isal_zlib.decompress(stored) if isinstance(stored, bytes) else stored
 
 
 def _row(span: Span) -> Row:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 
+import orjson
+
+from kong_ai_tracing.localrecords import unpacked
+from kong_ai_tracing.localsearch import Words, found_by
+from kong_ai_tracing.localsummary import Labels, sum_up
+
 _MIGRATIONS = (
     """
     CREATE TABLE state (last_change INTEGER NOT NULL);
@@ -38,10 +44,34 @@ _MIGRATIONS = (
     CREATE INDEX observations_by_start ON observations (started_ms);
     CREATE TABLE contents (observation INTEGER PRIMARY KEY, details TEXT NOT NULL, input, output);
     """,
+    # What the lists of `view` need: labels to filter by, an index for each order, indexes of words that
+    # localsearch.py makes as it needs them. What was there already is put into them.
+    """
+    ALTER TABLE traces ADD COLUMN latency_ms INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE traces ADD COLUMN lead INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE traces ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
+    ALTER TABLE observations ADD COLUMN excerpt TEXT;
+    DROP INDEX traces_by_start;
+    CREATE INDEX traces_by_start ON traces (started_ms);
+    CREATE INDEX traces_by_latency ON traces (latency_ms);
+    CREATE INDEX traces_by_tokens ON traces (tokens);
+    CREATE INDEX traces_by_cost ON traces (cost);
+    CREATE TABLE labels (
+        label INTEGER PRIMARY KEY, kind TEXT NOT NULL, value TEXT NOT NULL, traces INTEGER NOT NULL DEFAULT 0,
+        UNIQUE (kind, value)
+    );
+    CREATE TABLE trace_labels (
+        label INTEGER NOT NULL, started_ms INTEGER NOT NULL, trace INTEGER NOT NULL,
+        PRIMARY KEY (label, started_ms, trace)
+    ) WITHOUT ROWID;
+    CREATE TABLE words (
+        number INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER, last INTEGER, characters INTEGER NOT NULL
+    );
+    """,
 )
 
 
-def migrate(db: sqlite3.Connection) -> None:
+def migrate(db: sqlite3.Connection, characters_per_table: int) -> None:
     """Bring an empty or older file to the present form; a file of a later version is refused."""
     db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only an empty file can still choose this
     db.execute("PRAGMA journal_mode = WAL")
@@ -54,4 +84,29 @@ def migrate(db: sqlite3.Connection) -> None:
             "upgrade kong-ai-tracing or move the file away"
         )
     for number, script in enumerate(_MIGRATIONS[version:], version + 1):
-        db.executescript(f"BEGIN IMMEDIATE; {script} PRAGMA user_version = {number}; COMMIT;")
+        db.executescript(f"BEGIN IMMEDIATE; {script}")
+        if number == _FIRST_WITH_LISTS:
+            _fill_lists(db, characters_per_table)
+        db.execute(f"PRAGMA user_version = {number}")
+        db.commit()
+
+
+def _fill_lists(db: sqlite3.Connection, characters_per_table: int) -> None:
+    labels, words = Labels(db), Words(db, characters_per_table)
+    for trace, said, changed, written_ms in db.execute(_TRACES).fetchall():
+        for observation, details, asked, answered in db.execute(_CONTENTS, (trace,)).fetchall():
+            found = found_by(details, unpacked(asked), unpacked(answered))
+            words.add(observation, found.text)
+            db.execute(_SET_EXCERPT, (found.excerpt, observation))
+        sum_up(db, labels, trace, orjson.loads(said), changed, written_ms)
+        words.save()
+    labels.save()
+
+
+_FIRST_WITH_LISTS = 2
+_SET_EXCERPT = "UPDATE observations SET excerpt = ? WHERE observation = ?"
+_TRACES = "SELECT trace, said, changed, written_ms FROM traces"
+_CONTENTS = """
+    SELECT observation, details, input, output FROM observations JOIN contents USING (observation)
+    WHERE trace = ?
+"""

@@ -24,10 +24,16 @@ from msgspec import Struct, structs
 
 from kong_ai_tracing.localrecords import Record, Row, decode, packed, unpacked
 from kong_ai_tracing.localschema import migrate
+from kong_ai_tracing.localsearch import Words, found_by
+from kong_ai_tracing.localsummary import Labels, forget_traces, sum_up
 from kong_ai_tracing.tracejson import assemble, merge_trace_values
 
 FILE_NAME = "traces.sqlite3"
 _ROOM_AFTER_PRUNING = 0.95
+_WRITTEN_AT_COMMIT_BYTES = 16 << 10
+"""What the index of words may still add when a transaction ends."""
+_WORD_TABLES = 32
+"""Into so many tables words are parted, about; each leaves as a whole."""
 _NEVER_MS = 1 << 62
 _VACUUM_PAGES = 4000
 """Free pages given back to the file system after each write at most, so that no write takes long."""
@@ -36,6 +42,7 @@ _VACUUM_PAGES = 4000
 class TraceSummary(Struct, frozen=True):
     """One line of a list of traces."""
 
+    number: int
     id: str
     name: str
     user_id: str | None
@@ -58,7 +65,7 @@ class LocalTraces:
 
     def traces(self, limit: int = 50, after: TraceSummary | None = None) -> list[TraceSummary]:
         """Traces by start, newest first; `after` is the last one of the page before."""
-        before = (after.started_ms, after.id) if after else (_NEVER_MS, "")
+        before = (after.started_ms, after.number) if after else (_NEVER_MS, 0)
         rows = self._db.execute(_LIST_TRACES, (*before, limit))
         return [TraceSummary(*row) for row in rows]
 
@@ -92,10 +99,10 @@ class LocalTraces:
         observations = []
         for details, asked, answered in self._db.execute(_CONTENTS_OF_TRACE, (number,)):
             observation = orjson.loads(details)
-            bodies = {"input": unpacked(asked), "output": unpacked(answered)}
-            observations.append(
-                observation | {name: body for name, body in bodies.items() if body is not None}
-            )
+            for name, body in (("input", unpacked(asked)), ("output", unpacked(answered))):
+                if body is not None:
+                    observation[name] = orjson.Fragment(body)
+            observations.append(observation)
         return assemble(trace_id, orjson.loads(said), observations)
 
 
@@ -112,9 +119,11 @@ class LocalStore(LocalTraces):
     ) -> None:
         self._max_age_ms = int(max_age_seconds * 1000)
         self._max_bytes = max_bytes
+        self._characters_per_table = max_bytes // _WORD_TABLES
         self._clock = clock
         self._lock = threading.Lock()  # batches are written from worker threads
         super().__init__(path)
+        self._labels, self._words = Labels(self._db), Words(self._db, self._characters_per_table)
 
     def write(self, body: bytes) -> int:
         """Keep the spans of one batch body, all or none, and return how many they were.
@@ -136,7 +145,7 @@ class LocalStore(LocalTraces):
         with self._naming_the_file():
             db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False, timeout=5)
             try:
-                migrate(db)
+                migrate(db, self._characters_per_table)
             except BaseException:
                 db.close()
                 raise
@@ -144,27 +153,30 @@ class LocalStore(LocalTraces):
 
     def _write(self, records: Sequence[Record], now_ms: int) -> None:
         [sequence] = self._db.execute("SELECT last_change FROM state").fetchone()
-        touched: dict[int, None] = {}
+        touched: dict[int, dict[str, Any]] = {}
         for record in records:
-            number = self._upsert_trace(record)
+            number, said = self._upsert_trace(record, sequence)
             touched.pop(number, None)  # the last touch decides on the order
-            touched[number] = None
-            [observation] = self._db.execute(
-                _UPSERT_OBSERVATION, (number, *structs.astuple(record.row))
-            ).fetchone()
-            contents = (
-                observation,
-                str(memoryview(record.details), "utf-8"),
-                packed(record.bodies.get("input")),
-                packed(record.bodies.get("output")),
-            )
-            self._db.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", contents)
-        for number in touched:
+            touched[number] = said
+            self._upsert_observation(number, record)
+        for number, said in touched.items():
             sequence += 1
-            self._db.execute(_SUM_UP_TRACE, {"trace": number, "changed": sequence, "written": now_ms})
+            sum_up(self._db, self._labels, number, said, sequence, now_ms)
+        self._labels.save()
+        self._words.save()
         self._db.execute("UPDATE state SET last_change = ?", (sequence,))
 
-    def _upsert_trace(self, record: Record) -> int:
+    def _upsert_observation(self, trace: int, record: Record) -> None:
+        details = str(memoryview(record.details), "utf-8")
+        asked, answered = record.bodies.get("input"), record.bodies.get("output")
+        found = found_by(details, asked and bytes(asked), answered and bytes(answered))
+        row = (trace, *structs.astuple(record.row), found.excerpt)
+        [observation] = self._db.execute(_UPSERT_OBSERVATION, row).fetchone()
+        contents = (observation, details, packed(asked), packed(answered))
+        self._db.execute("INSERT OR REPLACE INTO contents VALUES (?, ?, ?, ?)", contents)
+        self._words.add(observation, found.text)
+
+    def _upsert_trace(self, record: Record, sequence: int) -> tuple[int, dict[str, Any]]:
         said, number = record.said, None
         known = self._db.execute("SELECT trace, said FROM traces WHERE id = ?", (record.trace_id,)).fetchone()
         if known:
@@ -173,13 +185,15 @@ class LocalStore(LocalTraces):
             said = merge_trace_values([before, said] if is_root else [said, before])
         values = (number, record.trace_id, orjson.dumps(said).decode())
         names = [said.get(name) for name in ("name", "userId", "sessionId", "environment")]
-        [number] = self._db.execute(_UPSERT_TRACE, (*values, *names)).fetchone()
-        return int(number)
+        row = record.row  # most traces have one observation, and keep its place in all indexes
+        places = (row.started_ms, row.ended_ms - row.started_ms, row.total_tokens, row.cost)
+        [number] = self._db.execute(_UPSERT_TRACE, (*values, *names, sequence, *places)).fetchone()
+        return int(number), said
 
     def _prune(self, now_ms: int) -> None:
         while self._oldest_written_ms() < now_ms - self._max_age_ms:
             self._remove_oldest(100, now_ms - self._max_age_ms)
-        if self.size_bytes() <= self._max_bytes:
+        if self.size_bytes() + _WRITTEN_AT_COMMIT_BYTES <= self._max_bytes:
             return
         while self.size_bytes() > self._max_bytes * _ROOM_AFTER_PRUNING:
             if not self._remove_oldest(self._a_fiftieth()):
@@ -197,9 +211,12 @@ class LocalStore(LocalTraces):
         """Remove up to so many traces and return how many they were."""
         query = "SELECT trace FROM traces WHERE written_ms < ? ORDER BY changed LIMIT ?"
         doomed = self._db.execute(query, (written_before_ms, count)).fetchall()
+        forget_traces(self._db, self._labels, doomed)
+        self._labels.save()
         self._db.executemany(_DELETE_CONTENTS, doomed)
         self._db.executemany("DELETE FROM observations WHERE trace = ?", doomed)
         self._db.executemany("DELETE FROM traces WHERE trace = ?", doomed)
+        self._words.drop_unused()
         return len(doomed)
 
     @contextmanager
@@ -208,6 +225,8 @@ class LocalStore(LocalTraces):
         try:
             yield
         except BaseException:
+            self._labels.forget()
+            self._words.forget()
             if self._db.in_transaction:  # after a full disk SQLite may have rolled back already
                 self._db.rollback()
             raise
@@ -224,31 +243,23 @@ class LocalStore(LocalTraces):
 _DELETE_CONTENTS = """
     DELETE FROM contents WHERE observation IN (SELECT observation FROM observations WHERE trace = ?)
 """
-_COLUMNS = Row.__struct_fields__
+_COLUMNS = (*Row.__struct_fields__, "excerpt")
 _UPSERT_OBSERVATION = f"""
     INSERT INTO observations (trace, {", ".join(_COLUMNS)}) VALUES (?{", ?" * len(_COLUMNS)})
     ON CONFLICT (trace, id) DO UPDATE SET {", ".join(f"{name} = excluded.{name}" for name in _COLUMNS)}
     RETURNING observation
 """  # noqa: S608  column names of our own
 _UPSERT_TRACE = """
-    INSERT INTO traces (trace, id, said, name, user_id, session_id, environment) VALUES (?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO traces (trace, id, said, name, user_id, session_id, environment, changed, started_ms,
+        latency_ms, tokens, cost) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (trace) DO UPDATE SET said = excluded.said, name = excluded.name, user_id = excluded.user_id,
         session_id = excluded.session_id, environment = excluded.environment
     RETURNING trace
 """
-_SUM_UP_TRACE = """
-    UPDATE traces SET changed = :changed, written_ms = :written, started_ms = sums.started_ms,
-        ended_ms = sums.ended_ms, observations = sums.observations, errors = sums.errors,
-        tokens = sums.tokens, cost = sums.cost
-    FROM (SELECT min(started_ms) AS started_ms, max(ended_ms) AS ended_ms, count(*) AS observations,
-                 sum(level = 'ERROR') AS errors, sum(total_tokens) AS tokens, sum(cost) AS cost
-          FROM observations WHERE trace = :trace) AS sums
-    WHERE trace = :trace
-"""
 _LIST_TRACES = """
-    SELECT id, name, user_id, session_id, environment, started_ms, ended_ms, observations, errors, tokens,
-           cost
-    FROM traces WHERE (started_ms, id) < (?, ?) ORDER BY started_ms DESC, id DESC LIMIT ?
+    SELECT trace, id, name, user_id, session_id, environment, started_ms, ended_ms, observations, errors,
+           tokens, cost
+    FROM traces WHERE (started_ms, trace) < (?, ?) ORDER BY started_ms DESC, trace DESC LIMIT ?
 """
 _CONTENTS_OF_TRACE = """
     SELECT details, input, output FROM observations JOIN contents USING (observation) WHERE trace = ?
