@@ -106,7 +106,7 @@ class Pipeline:
         self._scan_due_at = clock()
         self._stopped = asyncio.Event()
         self._stepped_at: float | None = None
-        """When reading took its last step; None while there is nothing to step through."""
+        """When reading took its last step; None while it waits for something else than this host."""
         self.following = False
         """True when it is on disk which files there are: nothing that is written from now on is missed."""
         self.finished = False
@@ -159,7 +159,7 @@ class Pipeline:
 
     @property
     def still_for_seconds(self) -> float:
-        """How long reading has not taken a step. Waiting for room in the delivery is made of steps, too."""
+        """How long reading has not taken a step, although it waits for nothing but this host."""
         return 0.0 if self._stepped_at is None else self._clock() - self._stepped_at
 
     def stop(self) -> None:
@@ -219,10 +219,12 @@ class Pipeline:
     async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
         """What the work gives; None when `stop` came first."""
         task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
+        self._stepped_at = None
         try:
             await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
             return task.result() if task.done() else None
         finally:
+            self._note_step()
             for each in (task, stop):
                 each.cancel()
 
@@ -333,7 +335,6 @@ class Pipeline:
         task = asyncio.ensure_future(work)
         try:
             while True:
-                self._note_step()
                 # Looked at once even after `stop`: what was read goes along if there is room for it.
                 await self._until_stopped(self._shortly(task))
                 if task.done() or self.stopping:
@@ -364,6 +365,7 @@ class Pipeline:
                 self._progress.counts["bytes_lost"] += notice.lost_bytes
         for record in result.records:
             self._progress.records[record.file_id] = record
+        self._progress.looks.extend(result.looks)
         self._progress.retired.extend(result.retired)
 
     async def _read_again(self, call_id: str, origin: Origin, reread: Rereader) -> AICall | None:

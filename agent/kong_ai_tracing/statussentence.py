@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 from msgspec import Struct
 
 _LONGEST_REASON = 160
+_ANSWER = re.compile(r"(\d{3})\b.*?(\([^()]*\))?$", re.DOTALL)
 
 
 class View(Struct, frozen=True):
@@ -53,12 +56,18 @@ def _reading(view: View) -> str:
 def _delivering(view: View) -> str:
     name = "the local store" if view.local else "Langfuse"
     if view.reason is not None:
-        reason = view.reason if len(view.reason) <= _LONGEST_REASON else view.reason[:_LONGEST_REASON] + "…"
         says = "refuses until somebody acts" if view.holding else "takes nothing for now"
-        return f"{name} {says}: {reason}"
+        return f"{name} {says}: {_in_our_words(view.reason)}"
     if view.accepted_seconds_ago is None:
         return "nothing sent yet"
     return f"last accepted {_ago(view.accepted_seconds_ago)} ago"
+
+
+def _in_our_words(reason: str) -> str:
+    """Of an answer the number and our own advice: everybody on the host may read the status."""
+    if answer := _ANSWER.match(reason):
+        reason = " ".join(filter(None, answer.groups()))
+    return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"
 
 
 def _ago(seconds: float) -> str:
