@@ -55,6 +55,7 @@ class Sink:
     """A destination that answers in moods, and knows every span it has ever taken."""
 
     name = "sink"
+    patience_seconds = 30.0
 
     def __init__(self) -> None:
         self.moods: deque[str] = deque()
@@ -206,7 +207,7 @@ class Machine:
         clock = self.loop.time
         self._store = Store(self.state)
         restored = self._store.restore()
-        self.files = LogFiles([str(self.log)], restored.files)
+        self.files = LogFiles([str(self.log)], restored.files, looks=restored.looks)
         self.delivery = Delivery(
             self.sink,
             self._store,

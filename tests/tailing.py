@@ -9,6 +9,7 @@ import msgspec
 
 from kong_ai_tracing.files import FileRecord, LogFiles, Position, ScanResult
 from kong_ai_tracing.lines import Line, OversizedLine, marker_of
+from kong_ai_tracing.patterns import Look
 
 
 def line(number: int, width: int = 100) -> str:
@@ -32,6 +33,7 @@ class Tail:
         self.patterns = [str(pattern) for pattern in patterns]
         self.options = {"chunk_bytes": 4096, **options}
         self.stored: dict[int, FileRecord] = {}
+        self.looks: list[Look] = []
         self.notices: list[str] = []
         self.lost_bytes = 0
         self.got: list[Line | OversizedLine] = []
@@ -45,6 +47,7 @@ class Tail:
             if old is not None:
                 record = msgspec.structs.replace(record, offset=old.offset, marker=old.marker)
             self.stored[record.file_id] = record
+        self.looks += result.looks
         for file_id in result.retired:
             self.stored.pop(file_id, None)
         self.notices += [notice.kind for notice in result.notices]
@@ -92,7 +95,7 @@ class Tail:
     async def restart(self) -> None:
         """As after a crash: only what was stored is left."""
         await self.files.close()
-        self.files = LogFiles(self.patterns, list(self.stored.values()), **self.options)
+        self.files = LogFiles(self.patterns, list(self.stored.values()), looks=self.looks, **self.options)
 
 
 def text(item: Line | OversizedLine) -> str:

@@ -149,6 +149,32 @@ async def test_rotated_files_are_history_at_the_first_start(tail, log):
     assert await tail.step() == []
 
 
+async def test_what_was_rotated_after_a_first_start_without_a_byte_is_no_history(tail, log):
+    """An empty log has no record; but it was looked at, so what it holds when we come back is new."""
+    log.touch()
+    assert await tail.step() == []
+    await tail.stop()
+    write(log, *lines(0, 10))
+    log.rename(log.with_name("ai.log.1"))
+    write(log, *lines(10, 20))
+    await tail.restart()
+    assert await tail.step(2) == lines(0, 20)
+
+
+async def test_what_comes_into_a_directory_that_was_not_there_is_no_history(tmp_path):
+    """At the first start there was nothing: what is rotated while we are stopped was never read."""
+    tail = Tail(tmp_path / "later" / "ai.log", start_at="end")
+    assert await tail.step() == []
+    await tail.stop()
+    log = tmp_path / "later" / "ai.log"
+    log.parent.mkdir()
+    write(log.with_name("ai.log.1"), *lines(0, 10))
+    write(log, *lines(10, 20))
+    await tail.restart()
+    assert await tail.step(2) == lines(0, 20)
+    await tail.stop()
+
+
 async def test_a_rotated_file_that_appears_later_is_a_generation_we_missed(tail, log):
     """Created and rotated between two scans, or while the daemon was stopped."""
     # covers ROT-06

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import EMPTY_MARKER, Origin, SetAside, marker_of
+from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.store import Commit, Store
@@ -67,6 +68,15 @@ def test_a_renamed_file_keeps_its_position(store: Store) -> None:
     store.commit(Commit(Progress(records={1: replace(RECORD, path="/var/log/kong-ai/ai.log.1")})))
     [record] = store.restore().files
     assert (record.path, record.offset) == ("/var/log/kong-ai/ai.log.1", 50)
+
+
+def test_a_first_look_is_remembered(store: Store) -> None:
+    """Also when it found nothing: that makes the next start no first one. And only once."""
+    look = Look("/var/log/kong-ai/*.log", "/var/log/kong-ai")
+    for _ in range(2):
+        store.commit(Commit(Progress(looks=[look])))
+    with contextlib.closing(again(store)) as found:
+        assert found.restore().looks == [look]
 
 
 def test_a_root_has_a_row_until_its_trace_is_remembered(store: Store) -> None:

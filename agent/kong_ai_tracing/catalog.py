@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kong_ai_tracing.copies import Copy, Heads, common_length
 from kong_ai_tracing.identity import (
@@ -24,7 +24,7 @@ from kong_ai_tracing.identity import (
     stamp_of,
 )
 from kong_ai_tracing.notices import Notice
-from kong_ai_tracing.patterns import Candidate, Patterns, family_of
+from kong_ai_tracing.patterns import Candidate, Look, Patterns, family_of
 from kong_ai_tracing.settling import Sight, begin_anew, settle
 from kong_ai_tracing.streams import Stream, known_stream
 from kong_ai_tracing.streamtable import Key, StreamTable
@@ -43,6 +43,8 @@ class ScanResult(Struct):
     """Streams that will give no more lines: their records may go when their lines have ended."""
     vanishing: list[int]
     """Deleted files that exist only because they are held open."""
+    looks: list[Look] = field(default_factory=list)
+    """Where patterns were looked for the first time, to be stored in the same commit as the records."""
 
 
 class Catalog:
@@ -88,6 +90,7 @@ class Catalog:
             records=table.take_records(),
             retired=table.take_retired(),
             vanishing=[stream.file_id for stream in table.streams.values() if stream.links == 0],
+            looks=self._patterns.take_looks(),
         )
 
     @property

@@ -259,6 +259,7 @@ def _service(
     files = LogFiles(
         config.log_paths,
         restored.files,
+        looks=restored.looks,
         records_lost=restored.positions_lost,
         start_at=config.tailing.start_at,
         max_line_bytes=config.tailing.max_line_bytes,

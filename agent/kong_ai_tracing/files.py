@@ -31,7 +31,7 @@ from kong_ai_tracing.identity import (
 )
 from kong_ai_tracing.lines import Line, LineCutter, Origin, OversizedLine
 from kong_ai_tracing.notices import Notice, Notices
-from kong_ai_tracing.patterns import Patterns
+from kong_ai_tracing.patterns import Look, Patterns
 from kong_ai_tracing.rotationrisk import RotationRisk, RotationWatch, about
 from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.streamtable import StreamTable
@@ -67,6 +67,7 @@ class LogFiles:
         patterns: Sequence[str],
         records: Iterable[FileRecord] = (),
         *,
+        looks: Iterable[Look] = (),
         records_lost: bool = False,
         start_at: Literal["beginning", "end"] = "beginning",
         chunk_bytes: int = 1 << 20,
@@ -75,8 +76,8 @@ class LogFiles:
         max_open_files: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`records` are those that earlier scans gave, with the offsets of the lines that are done. When some
-        were lost, unknown files may be unread: none counts as history.
+        """`records` are those that earlier scans gave, with the offsets of the lines that are done, and
+        `looks` theirs. When some were lost, unknown files may be unread: none counts as history.
 
         `start_at` applies to files that were there before the first scan that knew nothing of them.
         """
@@ -84,7 +85,12 @@ class LogFiles:
         notices = Notices()
         paths = [record.path for record in records]
         self._patterns = Patterns(
-            patterns, notices, exclude=exclude, known_paths=paths, knows_all=not records_lost
+            patterns,
+            notices,
+            exclude=exclude,
+            known_paths=paths,
+            looks=looks,
+            knows_all=not records_lost,
         )
         self._table = StreamTable(records, notices, max_open_files or _open_files_limit())
         self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
@@ -326,4 +332,5 @@ def _joined(first: ScanResult, second: ScanResult) -> ScanResult:
         list(records.values()),
         first.retired + second.retired,
         second.vanishing,
+        first.looks + second.looks,
     )

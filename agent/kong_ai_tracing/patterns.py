@@ -54,6 +54,13 @@ def _uncompressed(name: str) -> str:
     return name.rpartition(".")[0] if name.endswith(COMPRESSED_SUFFIXES) else name
 
 
+class Look(Struct, frozen=True):
+    """A pattern has been looked for in a directory: what is found there later is new, and no history."""
+
+    pattern: str
+    directory: str
+
+
 class Listing(Struct):
     candidates: dict[str, Candidate] = field(default_factory=dict)
     """By path, in no particular order."""
@@ -96,10 +103,11 @@ class Patterns:
         *,
         exclude: Iterable[str | os.PathLike[str]] = (),
         known_paths: Iterable[str] = (),
+        looks: Iterable[Look] = (),
         knows_all: bool = True,
     ) -> None:
-        """`knows_all`: no path was forgotten, so that a directory without known ones is seen for the first
-        time."""
+        """`looks`: those of earlier runs. `knows_all`: nothing was forgotten, so that a directory without a
+        look and without known paths is seen for the first time."""
         self._knows_all = knows_all
         self._patterns = [_split(pattern) for pattern in dict.fromkeys(patterns)]
         self._notices = notices
@@ -108,7 +116,8 @@ class Patterns:
         for path in known_paths:
             directory, name = os.path.split(path)
             self._known_names.setdefault(directory, []).append(name)
-        self._looked_at: set[tuple[str, str]] = set()
+        self._looks = set(looks)
+        self._new_looks: list[Look] = []
         self._by_directory = self._expand()
 
     def directories(self) -> set[str]:
@@ -137,6 +146,11 @@ class Patterns:
         self._tell_unmatched(listing)
         return listing
 
+    def take_looks(self) -> list[Look]:
+        """The first looks since the last call, to be stored with what they found."""
+        looks, self._new_looks = self._new_looks, []
+        return looks
+
     def _expand(self) -> dict[str, list[_NamePattern]]:
         """The patterns of names by the directory they apply to."""
         by_directory: dict[str, list[_NamePattern]] = {}
@@ -159,6 +173,9 @@ class Patterns:
                 entries = list(scan)
         except OSError as error:
             self._notices.tell_once("directory", directory, _directory_problem(error))
+            if isinstance(error, FileNotFoundError):
+                for pattern in patterns:
+                    self._is_first_look(pattern, directory)  # There is nothing: what comes is new.
             return []
         self._notices.over("directory", directory)
         listing.directories.add(directory)
@@ -172,7 +189,7 @@ class Patterns:
                 continue
             if excluded and excluded.match(entry.name):
                 continue
-            if not _is_text(entry.name):
+            if not _is_text(entry.path):
                 self._notices.tell_once(
                     "name", ascii(entry.path), "the name is not UTF-8; the file is ignored. Rename it"
                 )
@@ -194,10 +211,12 @@ class Patterns:
         return targets
 
     def _is_first_look(self, pattern: _NamePattern, directory: str) -> bool:
-        look = (pattern.text, directory)
-        if look in self._looked_at:
+        look = Look(pattern.text, directory)
+        if look in self._looks:
             return False
-        self._looked_at.add(look)
+        self._looks.add(look)
+        if _is_text(directory):
+            self._new_looks.append(look)
         names = self._known_names.get(directory, ())
         return self._knows_all and all(pattern.kind(name) == "known" for name in names)
 

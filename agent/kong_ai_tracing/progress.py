@@ -15,6 +15,7 @@ from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import SetAside
 from kong_ai_tracing.media import Attachment
+from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.traces import RememberedTrace
 
 
@@ -32,6 +33,8 @@ class Progress(Struct):
 
     records: dict[int, FileRecord] = field(default_factory=dict)
     """Files that are new or were recognised under another name."""
+    looks: list[Look] = field(default_factory=list)
+    """Where patterns were looked for the first time."""
     positions: dict[int, Position] = field(default_factory=dict)
     retired: list[int] = field(default_factory=list)
     """Files that are done for good."""
@@ -52,6 +55,7 @@ class Progress(Struct):
         return bool(
             self.positions
             or self.records
+            or self.looks
             or self.retired
             or self.held
             or self.released
@@ -75,6 +79,7 @@ class Progress(Struct):
     def merge(self, later: Progress) -> None:
         """Add the step that follows this one."""
         self.records.update(later.records)
+        self.looks.extend(later.looks)
         self.positions.update(later.positions)
         self.retired.extend(later.retired)
         for call_id in later.released:

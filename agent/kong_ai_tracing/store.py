@@ -23,6 +23,7 @@ from msgspec import msgpack
 from kong_ai_tracing import storemedia, storerefused
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.media import Attachment
+from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import as_store_error
 from kong_ai_tracing.storerows import body_digest, body_is_intact, file_row, held_call, held_row
@@ -108,6 +109,7 @@ class Store:
             roots=dict(db.execute("SELECT trace_id, started_ms FROM roots")),
             outbox=[number for (number,) in db.execute("SELECT number FROM outbox ORDER BY number")],
             follows=dict(db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
+            looks=[Look(*row) for row in db.execute("SELECT pattern, directory FROM looks")],
             positions_lost=self._positions_lost,
         )
 
@@ -234,6 +236,10 @@ class Store:
             [(p.offset, p.marker.length, p.marker.digest, p.file_id) for p in progress.positions.values()],
         )
         self._db.executemany("DELETE FROM files WHERE file_id = ?", [(n,) for n in progress.retired])
+        self._db.executemany(
+            "INSERT OR IGNORE INTO looks VALUES (?, ?)",
+            [(look.pattern, look.directory) for look in progress.looks],
+        )
 
     def _write_held(self, commit: Commit) -> None:
         progress = commit.progress

@@ -52,7 +52,7 @@ def salvage(source: sqlite3.Connection | None, target: sqlite3.Connection, now_m
         found.rows[table] = kept
         if not whole:
             found.incomplete.append(table)
-    if "files" in found.incomplete:
+    if not {"files", "looks"}.isdisjoint(found.incomplete):
         target.execute("INSERT OR REPLACE INTO positions_lost VALUES (1, ?)", (now_ms,))
         # Their files are read again; a number may soon be that of another file.
         target.execute("DELETE FROM held WHERE call IS NULL AND file_id NOT IN (SELECT file_id FROM files)")

@@ -69,6 +69,12 @@ _MIGRATIONS = (
     CREATE TABLE media_bytes (digest BLOB PRIMARY KEY, bytes INTEGER NOT NULL, data BLOB NOT NULL);
     CREATE INDEX media_by_size ON media_bytes (bytes);
     """,
+    # 4: where patterns have been looked for, and how logs rotate.
+    """
+    CREATE TABLE looks (pattern TEXT NOT NULL, directory TEXT NOT NULL, PRIMARY KEY (pattern, directory))
+        WITHOUT ROWID;
+    CREATE TABLE rotations (log TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 FORMAT = len(_MIGRATIONS)
 _BUSY_SECONDS = 5.0

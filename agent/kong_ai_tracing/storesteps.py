@@ -9,6 +9,7 @@ from msgspec import Struct, field
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import RememberedTrace
@@ -26,6 +27,8 @@ class Restored(Struct, frozen=True):
     """Numbers of the undelivered batches, oldest first."""
     follows: dict[int, int]
     """Which of them must arrive after all up to another number."""
+    looks: list[Look] = field(default_factory=list)
+    """Where patterns have been looked for."""
     positions_lost: bool = False
     """An earlier database was damaged: files that are not among these may have been read in part."""
 
