@@ -12,7 +12,7 @@ LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --pyt
 DEB_ARCHITECTURES ?= $(shell dpkg --print-architecture 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: deb help demo test fuzz storm kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
+.PHONY: deb help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -26,6 +26,9 @@ test: setup-dev ## run the whole test suite
 storm: setup-dev ## kill it at random for some minutes, under rotation and outages; print what was lost
 	$(BIN)/python tests/storm.py $(STORM_ARGS)
 	$(BIN)/python tests/storm.py --shared $(STORM_ARGS)
+
+soak: setup-dev ## let it run for an hour (SOAK_MINUTES) under rotation, bursts and outages; print what it took
+	$(BIN)/python tests/soak.py --minutes $(or $(SOAK_MINUTES),60)
 
 kill-matrix: setup-dev ## kill it at every named point of its way, at several passings of each
 	KILL_MATRIX_TIMES=1,2,3,5,8 $(BIN)/python -m pytest -q tests/test_kill_matrix.py

@@ -13,6 +13,8 @@ path again, as `kong reload` does.
 from __future__ import annotations
 
 import argparse
+import gzip
+import itertools
 import json
 import os
 import signal
@@ -170,10 +172,21 @@ def rotate(log: Path, how: str, keep: int = 50) -> None:
 
 def _shift(log: Path, keep: int) -> None:
     """`.1` becomes `.2` and so on; what would be more than `keep` is deleted."""
-    for number in range(keep, 0, -1):
-        old = log.with_name(f"{log.name}.{number}")
+    for number, suffix in itertools.product(range(keep, 0, -1), ("", ".gz")):
+        old = log.with_name(f"{log.name}.{number}{suffix}")
         if old.exists():
-            old.unlink() if number == keep else old.rename(log.with_name(f"{log.name}.{number + 1}"))
+            younger = log.with_name(f"{log.name}.{number + 1}{suffix}")
+            old.unlink() if number == keep else old.rename(younger)
+
+
+def compress(rotated: Path) -> None:
+    """As logrotate does: whole under its name, then the plain one goes."""
+    unfinished = rotated.with_name(f".{rotated.name}.unfinished")
+    unfinished.write_bytes(gzip.compress(rotated.read_bytes(), 1))
+    status = rotated.stat()
+    os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
+    unfinished.rename(f"{rotated}.gz")
+    rotated.unlink()
 
 
 def _open_log(path: Path) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import os
 import random
 import signal
 import sys
@@ -25,6 +26,7 @@ from typing import Any
 from kong_host import Host, wait_until
 from kong_writer import (
     LostAndFound,
+    compress,
     lost_and_found,
     received_spans,
     rotate,
@@ -37,6 +39,10 @@ WRITERS: tuple[dict[str, object], ...] = ({}, {"reopen": True}, {})
 RELOADED_WRITER = 2
 WEATHER = ("500*", "200*", "429:0.2*3,200*", "cut*5,200*", "accept-cut*3,200*", "hang*2,200*", "200*", "401*")
 COPYTRUNCATE_EVERY = 3
+COMPRESSION = 0.5
+"""So often a rotation compresses what older ones left."""
+GENERATIONS = 1_000
+"""So many are kept: what a writer holds must keep a name, or a kill makes it unreachable."""
 SETTINGS = ("langfuse_timeout = 5000", "[tailing]", "scan_interval_seconds = 0.3")
 
 
@@ -46,6 +52,7 @@ class StormReport:
 
     kills: int
     rotations: int
+    compressed: int
     requests: int
     written: set[str]
     received: Counter[str]
@@ -58,7 +65,8 @@ class StormReport:
 
     def __str__(self) -> str:
         return (
-            f"{self.kills} kills, {self.rotations} rotations, {self.requests} requests\n"
+            f"{self.kills} kills, {self.rotations} rotations, {self.compressed} files compressed, "
+            f"{self.requests} requests\n"
             f"written {len(self.written)}, received {len(self.received)} "
             f"({self.received.total()} with repeats): {self.found}\n{self.traces}"
         )
@@ -126,7 +134,7 @@ def storm(
 ) -> StormReport:
     """Let it rage in an empty directory, then let everything come to rest."""
     dice = random.Random(seed)
-    rotations = 0
+    rotations = compressed = 0
     with FakeLangfuse(record=directory / "received.jsonl") as langfuse:
         host = Host(directory, langfuse)
         host.configure(langfuse, *SETTINGS)
@@ -143,7 +151,7 @@ def storm(
                 time.sleep(dice.uniform(0.2, 1.5))
                 if dice.random() < 0.5:
                     cut = copytruncate and rotations % COPYTRUNCATE_EVERY == COPYTRUNCATE_EVERY - 1
-                    _rotate(host, "copytruncate" if cut else "numbered")
+                    compressed += _rotate(host, "copytruncate" if cut else "numbered", dice)
                     rotations += 1
                     time.sleep(dice.uniform(0.0, 0.8))
                 host.kill()
@@ -153,7 +161,7 @@ def storm(
             host.wait_for_writers()
             expected = host.written
             try:
-                wait_until(lambda: expected <= langfuse.span_ids(), "every line written", 60)
+                wait_until(lambda: expected <= langfuse.span_ids(), "every line written", 180)
             except AssertionError as error:
                 print(error, file=sys.stderr)
             host.stop()
@@ -171,6 +179,7 @@ def storm(
     return StormReport(
         kills=kills + 1,
         rotations=rotations,
+        compressed=compressed,
         requests=requests,
         written=expected,
         received=Counter(span["spanId"] for span in received if span["spanId"] not in roots),
@@ -179,27 +188,64 @@ def storm(
     )
 
 
-def _rotate(host: Host, how: str) -> None:
-    """Lines between copy and cut would be destroyed by the rotation itself: the writers pause for it."""
+def _rotate(host: Host, how: str, dice: random.Random) -> int:
+    """Lines between copy and cut would be destroyed by the rotation itself: the writers pause for it.
+
+    Gives the number of files that were compressed.
+    """
+    compressed = 0
     for writer in host.writers:
         writer.send_signal(signal.SIGSTOP)
     try:
         if host.log.exists():
-            rotate(host.log, how)
+            rotate(host.log, how, GENERATIONS)
+            compressed = _compress(host) if dice.random() < COMPRESSION else 0
     finally:
         for writer in host.writers:
             writer.send_signal(signal.SIGCONT)
     reloaded = host.writers[RELOADED_WRITER]
     reloaded.send_signal(signal.SIGHUP)
+    return compressed
+
+
+def _compress(host: Host) -> int:
+    """All generations but the newest that nobody writes to, whether they were read or not."""
+    held = {
+        (status.st_dev, status.st_ino)
+        for writer in host.writers
+        for fd in _descriptors(writer.pid)
+        if (status := _status(fd)) is not None
+    }
+    count = 0
+    for path in host.log.parent.glob(f"{host.log.name}.*"):
+        status = path.stat()
+        if path.suffix != ".gz" and path.suffix != ".1" and (status.st_dev, status.st_ino) not in held:
+            compress(path)
+            count += 1
+    return count
+
+
+def _descriptors(pid: int) -> list[Path]:
+    try:
+        return list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:
+        return []  # it has written all its lines
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def main() -> int:
     """Rage, print the account, and keep the directory when something is wrong."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--kills", type=int, default=50)
-    parser.add_argument("--lines", type=int, default=20_000, help="of each of the three writers")
-    parser.add_argument("--rate", type=float, default=350, help="lines per second and writer")
+    parser.add_argument("--kills", type=int, default=105)
+    parser.add_argument("--lines", type=int, default=35_000, help="of each of the three writers")
+    parser.add_argument("--rate", type=float, default=230, help="lines per second and writer")
     parser.add_argument("--shared", action="store_true", help="let calls share traces")
     parser.add_argument("--no-copytruncate", action="store_true")
     options = parser.parse_args()
@@ -217,11 +263,11 @@ def main() -> int:
     for name, ids in (
         ("missing", report.found.missing),
         ("spurious", report.found.spurious),
+        ("repeated", report.found.repeated),
         ("doubled", report.found.doubled),
-        ("traces", report.traces.faults),
+        ("faulty traces", report.traces.faults),
     ):
-        if ids:
-            print(name, *sorted(ids)[:10])
+        print(f"{name}: {len(ids)}", *sorted(ids)[:10])
     if not report.nothing_lost:
         print(f"kept: {directory}")
         return 1
