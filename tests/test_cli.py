@@ -29,6 +29,7 @@ COMMANDS = [
     ["checkpoint", "show"],
     ["checkpoint", "rewind"],
     ["checkpoint", "forget"],
+    ["kong-config"],
     ["demo"],
     ["config"],
     ["config", "show"],

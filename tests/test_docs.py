@@ -37,7 +37,7 @@ PACKAGE = ROOT / "agent" / "kong_ai_tracing"
 _COVERS = re.compile(r"# covers ((?:[A-Z]{3}-\d\d(?:, )?)+)")
 _FAULT_ROW = re.compile(r"^\| ([A-Z]{3}-\d\d) \| (.*?) \| (.*) \|$", re.MULTILINE)
 _TEST_NAME = re.compile(r"tests/(test_\w+)\.py::(test_\w+)")
-_COMMAND = re.compile(r"(?:`|bin/)kong-ai-tracing ([a-z]+)((?: [^|&#`\n]+)?)")
+_COMMAND = re.compile(r"(?:`|bin/)kong-ai-tracing ([a-z-]+)((?: [^|&#`\n]+)?)")
 _LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)")
 
 
@@ -145,7 +145,7 @@ def commands_in(text: str) -> Iterator[tuple[str, str]]:
         sub, _, more = rest.strip().partition(" ")
         yield (f"{name} {sub}", more) if [name, sub] in COMMANDS else (name, rest)
     for row in re.findall(r"^\| (`.*?`) \| ", text, re.MULTILINE):
-        for words in re.findall(r"`([a-z]+(?: [a-z]+)?)( .*?)?`", row):
+        for words in re.findall(r"`([a-z-]+(?: [a-z]+)?)( .*?)?`", row):
             if words[0].split()[0] in {command[0] for command in COMMANDS if command}:
                 yield words
 

@@ -23,6 +23,7 @@ from kong_ai_tracing.commandline import (
     say,
     set_up_logging,
 )
+from kong_ai_tracing.kongcommand import kong_config
 from kong_ai_tracing.statecommands import checkpoint_app, refused_app
 
 app = typer.Typer(
@@ -182,6 +183,9 @@ def demo() -> None:
     from kong_ai_tracing import demo
 
     finish(demo.run)
+
+
+app.command()(kong_config)
 
 
 @config_app.command("show")

@@ -1,0 +1,1 @@
+"""What an operator wants logged in, configuration for Kong out: declarative, or calls of its Admin API."""
