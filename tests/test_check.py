@@ -105,9 +105,9 @@ def test_a_bad_configuration_is_findings_too(tmp_path, capsys):
     assert {finding["id"] for finding in document["findings"]} == {"config.invalid"}
 
 
-def test_a_key_in_a_configuration_that_everybody_can_read_is_told(tmp_path):
+def test_a_key_in_a_configuration_that_everybody_can_read_is_told(open_folder):
     """The key is worth more than the file."""
-    config = tmp_path / "config.toml"
+    config = open_folder / "config.toml"
     config.write_text('log_paths = ["/a"]\nlangfuse_secret_key = "sk-lf-hush"\n')
     loaded = check.load(config, {})
     for mode, expected in ((0o644, ["config.valid", "config.secret_readable"]), (0o640, ["config.valid"])):

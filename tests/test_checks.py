@@ -72,8 +72,8 @@ def test_a_missing_folder_is_an_error_with_the_command_that_makes_it(tmp_path):
     """Kong does not create the folder and loses every line."""
     found = access(f"{tmp_path}/kong/ai.log")
     assert found["log.no_directory"].severity == "error"
-    assert found["log.no_directory"].fix.startswith("install -d -o kong")
-    assert str(tmp_path / "kong") in found["log.no_directory"].fix
+    assert found["log.no_directory"].command.startswith("install -d -o ")
+    assert str(tmp_path / "kong") in found["log.no_directory"].command
 
 
 # covers FDS-05
@@ -84,8 +84,8 @@ def test_an_unreadable_log_names_the_command_that_grants_access(folder):
     as_owner(lambda: log.touch(mode=0o000))
     finding = access(str(log))["log.unreadable"]
     assert finding.severity == "error"
-    assert f":r {log} && setfacl -m u:" in finding.fix
-    assert finding.fix.endswith(f":r {folder}")
+    assert f":r {log} && setfacl -m u:" in finding.command
+    assert finding.command.endswith(f":r {folder}")
 
 
 @pytest.mark.usefixtures("ordinary_user")
@@ -94,9 +94,9 @@ def test_a_closed_folder_on_the_way_is_the_one_that_is_named(folder):
     outer, inner = folder / "a", folder / "a/b"
     as_owner(lambda: inner.mkdir(parents=True))
     as_owner(lambda: outer.chmod(0o000))
-    assert access(f"{inner}/*.log")["log.directory_closed"].fix.endswith(f":x {outer}")
+    assert access(f"{inner}/*.log")["log.directory_closed"].command.endswith(f":x {outer}")
     as_owner(lambda: (outer.chmod(0o755), inner.chmod(0o111)))
-    assert access(f"{inner}/*.log")["log.directory_unlistable"].fix.endswith(f":r {inner}")
+    assert access(f"{inner}/*.log")["log.directory_unlistable"].command.endswith(f":r {inner}")
     as_owner(lambda: inner.chmod(0o755))
 
 
@@ -131,7 +131,7 @@ def test_a_private_state_directory_with_room_is_fine(tmp_path):
 def test_a_state_directory_open_to_all_is_a_warning(tmp_path):
     """Undelivered prompts are in it."""
     tmp_path.chmod(0o755)
-    assert "chmod o-rwx" in state(tmp_path)["state.not_private"].fix
+    assert "chmod o-rwx" in state(tmp_path)["state.not_private"].command
 
 
 def test_too_little_room_for_the_outbox_is_said(tmp_path):
@@ -147,7 +147,7 @@ def test_a_state_directory_of_somebody_else_is_an_error(folder):
     """The daemon would not start."""
     as_owner(lambda: folder.chmod(0o555))
     assert state(folder)["state.not_writable"].severity == "error"
-    assert state(folder / "new")["state.cannot_be_made"].fix.startswith("install -d -o ")
+    assert state(folder / "new")["state.cannot_be_made"].command.startswith("install -d -o ")
     as_owner(lambda: folder.chmod(0o755))
 
 

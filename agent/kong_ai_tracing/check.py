@@ -5,18 +5,25 @@ A new check is one function in `checks/` and one line in CHECKS. Checks look, th
 
 from __future__ import annotations
 
-import stat
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import typer
 
+from kong_ai_tracing.checks.configuration import check_configuration
 from kong_ai_tracing.checks.findings import Check, Finding, Surroundings, counted
-from kong_ai_tracing.checks.logaccess import check_log_access
+from kong_ai_tracing.checks.logaccess import check_kongs_access, check_log_access
 from kong_ai_tracing.checks.logshape import check_log_shape
+from kong_ai_tracing.checks.nextstep import next_step
+from kong_ai_tracing.checks.operation import check_daemon, check_descriptors, check_file_events
+from kong_ai_tracing.checks.processes import daemon_of
+from kong_ai_tracing.checks.rotation import check_rotation
 from kong_ai_tracing.checks.server import check_server
 from kong_ai_tracing.checks.statedir import check_state_dir
+from kong_ai_tracing.checks.viewers import daemons_user
+from kong_ai_tracing.checks.writers import check_writers
 from kong_ai_tracing.config import ConfigError, Problem, load
 
 EXIT_FINE = 0
@@ -26,29 +33,17 @@ EXIT_BAD_CONFIGURATION = 78
 
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 
-
-def check_configuration(here: Surroundings) -> Iterator[Finding]:
-    """It was valid when it was loaded; is it also private when it holds a key?"""
-    where = str(here.config_path) if here.config_path else "the environment and the defaults"
-    yield Finding("config.valid", "ok", f"the configuration is valid ({where})")
-    path = here.config_path
-    if path is None or here.config.langfuse_secret_key is None:
-        return
-    if path.stat().st_mode & stat.S_IROTH and here.config.langfuse_secret_key.reveal() in path.read_text():
-        yield Finding(
-            "config.secret_readable",
-            "warning",
-            f"{path} holds the secret key and can be read by every user of this machine",
-            "whoever has the key can write into the Langfuse project and read it",
-            f"chmod o-r {path}",
-        )
-
-
 CHECKS: tuple[Check, ...] = (
     check_configuration,
     check_log_access,
+    check_kongs_access,
     check_log_shape,
+    check_rotation,
+    check_writers,
     check_state_dir,
+    check_daemon,
+    check_descriptors,
+    check_file_events,
     check_server,
 )
 """In the order of the data: what is configured, what comes in, where it rests, where it goes."""
@@ -61,8 +56,12 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
     except ConfigError as error:
         _print([_of_problem(problem) for problem in error.problems], as_json)
         return EXIT_BAD_CONFIGURATION
-    findings = find(Surroundings(loaded.config, environ, loaded.path, offline))
-    _print(findings, as_json)
+    here = Surroundings(loaded.config, environ, loaded.path, offline)
+    here = msgspec.structs.replace(
+        here, viewer=daemons_user(daemon_of(loaded.config.state_dir, here.proc), here.proc, here.etc)
+    )
+    findings = find(here)
+    _print(findings, as_json, "" if as_json else next_step(here, findings))
     return exit_code(findings)
 
 
@@ -80,25 +79,29 @@ def exit_code(findings: Sequence[Finding]) -> int:
     return EXIT_LANGFUSE if only_langfuse else EXIT_PROBLEMS
 
 
-def as_text(findings: Sequence[Finding]) -> str:
-    """One line for each finding, with reason and fix below it, and a closing count."""
+def as_text(findings: Sequence[Finding], closing: str = "") -> str:
+    """One line for each finding, with reason, fix and command below it, and a closing count."""
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{_MARKS[finding.severity]}  {finding.what}")
-        lines += [
-            f"         {word}: {text}" for word, text in (("why", finding.why), ("fix", finding.fix)) if text
-        ]
+        more = (("why", finding.why), ("fix", finding.fix), ("run", finding.command))
+        lines += [f"         {word}: {text}" for word, text in more if text]
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
-    lines.append(f"{counted(errors, 'error')}, {counted(warnings, 'warning')}")
+    told = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
+    if os.geteuid() != 0 and any(finding.command for finding in findings):
+        told += "; commands that change the system are for root"
+    lines.append(told)
+    if closing:
+        lines.append(closing)
     return "\n".join(lines)
 
 
-def _print(findings: Sequence[Finding], as_json: bool) -> None:
+def _print(findings: Sequence[Finding], as_json: bool, closing: str = "") -> None:
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode({"findings": findings})))
     else:
-        typer.echo(as_text(findings))
+        typer.echo(as_text(findings, closing))
 
 
 def _of_problem(problem: Problem) -> Finding:

@@ -86,6 +86,17 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
 
+def is_known_namespace(name: str) -> bool:
+    """Whether a key of the `ai` object is one of those that are read, or passed over knowingly."""
+    return (
+        name in _PROXIES
+        or name in _PLACES
+        or name in _NO_CALLS
+        or name in _OWN_MEMBERS
+        or _HELPERS.search(name) is not None
+    )
+
+
 def objects_in(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The objects that other plugins wrote beside a call, or without one."""
     return {

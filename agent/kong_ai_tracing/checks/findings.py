@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import pwd
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, field
 
+from kong_ai_tracing.checks.viewers import Viewer, myself, seen_by
 from kong_ai_tracing.config import Config
 
 if TYPE_CHECKING:
     import httpx
 
-SERVICE_USER = "kong-ai-tracing"
-
 Severity: TypeAlias = Literal["ok", "warning", "error"]
+
+MAX_WAIT_SECONDS = 2.0
+"""A check is looked at by a person: no step of a request may take longer."""
 
 
 class Finding(Struct, frozen=True, omit_defaults=True):
@@ -31,7 +32,9 @@ class Finding(Struct, frozen=True, omit_defaults=True):
     why: str = ""
     """What happens if it stays like this."""
     fix: str = ""
-    """The command or the change that repairs it."""
+    """What to change, in words."""
+    command: str = ""
+    """The shell command that does it, or the first step of it."""
 
 
 def open_client(config: Config) -> httpx.Client:
@@ -47,7 +50,7 @@ def open_client(config: Config) -> httpx.Client:
 
     return httpx.Client(
         verify=tls_of(connection_of(config)),
-        timeout=config.langfuse_timeout / 1000,
+        timeout=min(config.langfuse_timeout / 1000, MAX_WAIT_SECONDS),
         headers={"user-agent": f"kong-ai-tracing/{__version__}"},
     )
 
@@ -61,22 +64,25 @@ class Surroundings(Struct, frozen=True):
     offline: bool = False
     now: Callable[[], float] = time.time
     client: Callable[[Config], httpx.Client] = open_client
+    viewer: Viewer = field(default_factory=myself)
+    """As whom the daemon runs."""
+    etc: Path = Path("/etc")
+    proc: Path = Path("/proc")
 
 
 Check: TypeAlias = Callable[[Surroundings], Iterator[Finding]]
 
 
-def daemon_user() -> str:
-    """Whom access must be granted to: the service's user when root asks and it exists, else whoever asks."""
-    if os.geteuid() == 0:
-        try:
-            return pwd.getpwnam(SERVICE_USER).pw_name
-        except KeyError:
-            return "root"
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return str(os.geteuid())
+def as_the_service(check: Callable[[Surroundings], Iterable[Finding]]) -> Check:
+    """The check with the rights of the daemon's user: root may look at everything, the daemon may not."""
+
+    @wraps(check)
+    def looking(here: Surroundings) -> Iterator[Finding]:
+        with seen_by(here.viewer):
+            found = list(check(here))
+        return iter(found)
+
+    return looking
 
 
 def readable_size(size: int) -> str:

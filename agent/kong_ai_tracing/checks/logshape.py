@@ -4,59 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-
-from msgspec import Struct
+from shlex import quote
 
 from kong_ai_tracing.assembly import call_settings_of
-from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
-from kong_ai_tracing.checks.logaccess import matching_files
-from kong_ai_tracing.entries import LogEntry, read_entries
-from kong_ai_tracing.lines import Line, SetAside
+from kong_ai_tracing.checks.samples import Sample, last_lines, newest_of, sample_of
 
-_MAX_LINES = 200
-_MAX_BYTES = 8 << 20
-_COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
-
-
-class Sample(Struct):
-    """What the last lines of one log held."""
-
-    lines: int = 0
-    entries: int = 0
-    calls: int = 0
-    without_bodies: int = 0
-    without_request_id: int = 0
-    damaged: int = 0
+_BUFFER = "echo 'nginx_http_client_body_buffer_size = 1m' >> /etc/kong/kong.conf && kong reload"
+_MOST_SERVICES = 5
 
 
 def check_log_shape(here: Surroundings) -> Iterator[Finding]:
     """The end of the newest file of each pattern, read as the daemon reads it."""
+    settings = call_settings_of(here.config)
     for pattern in here.config.log_paths:
-        newest = _newest(pattern)
+        newest = newest_of(pattern)
         if newest is not None:
-            settings = call_settings_of(here.config)
-            yield from _judge(newest, sample_of(_last_lines(newest), settings))
+            yield from _judge(newest, sample_of(last_lines(newest), settings))
 
 
-def sample_of(lines: list[Line], settings: CallSettings) -> Sample:
-    """Count what these lines hold."""
-    sample = Sample(lines=len(lines))
-    for line in lines:
-        for found in read_entries(line):
-            if isinstance(found, SetAside):
-                sample.damaged += 1
-            elif isinstance(found, LogEntry):
-                _count(sample, found, calls_of(found, settings))
-    return sample
-
-
-def _count(sample: Sample, entry: LogEntry, calls: list[AICall]) -> None:
-    sample.entries += 1
-    sample.calls += len(calls)
-    sample.without_bodies += sum(call.observation.input is None for call in calls)
-    if calls and entry.request_id is None:
-        sample.without_request_id += 1
+def _configuring(path: Path, services: set[str], bodies: str) -> str:
+    """The command that prints what Kong is to be told."""
+    named = " ".join(f"--service {quote(name)}" for name in sorted(services)[:_MOST_SERVICES])
+    where = named or "--global"
+    return f"kong-ai-tracing kong-config {where} --bodies {bodies} --path {quote(str(path))}"
 
 
 def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
@@ -84,20 +55,100 @@ def _judge(path: Path, sample: Sample) -> Iterator[Finding]:
     else:
         what = f"{path}: {counted(sample.calls, 'AI call')} in the last {counted(sample.lines, 'line')}"
         yield Finding("shape.ai_calls", "ok", what)
-    yield from _judge_calls(path, sample)
+    yield from _proxied(path, sample)
+    yield from _plain(path, sample)
+    yield from _lines(path, sample)
 
 
-def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
-    if sample.without_bodies:
+def _proxied(path: Path, sample: Sample) -> Iterator[Finding]:
+    """What ai-proxy was not told to log."""
+    if sample.without_statistics:
+        yield Finding(
+            "shape.no_statistics",
+            "warning",
+            f"{path}: {counted(sample.without_statistics, 'call')} went through ai-proxy, and Kong logged"
+            " nothing of them",
+            "their traces show time and status, but no tokens, no prompt and no answer",
+            "set logging.log_statistics=true and logging.log_payloads=true in ai-proxy",
+            _configuring(path, sample.proxied_services, "ai-proxy"),
+        )
+    if sample.without_payload:
         yield Finding(
             "shape.no_payloads",
             "warning",
-            f"{path}: {sample.without_bodies} of {counted(sample.calls, 'AI call')} without a request body",
-            "their traces show time, status and perhaps tokens, but no prompt and no answer",
-            "for ai-proxy set logging.log_payloads=true and logging.log_statistics=true; for other services"
-            " capture the bodies with Kong's pre-function plugin; raise nginx_http_client_body_buffer_size,"
-            " because larger requests are not logged",
+            f"{path}: {sample.without_payload} of {counted(sample.proxied, 'call')} through ai-proxy without"
+            " a prompt",
+            "their traces show time, status and tokens, but no prompt and no answer",
+            "set logging.log_payloads=true in ai-proxy, beside logging.log_statistics=true",
+            _configuring(path, sample.proxied_services, "ai-proxy"),
         )
+    if sample.without_usage:
+        yield Finding(
+            "shape.no_usage",
+            "warning",
+            f"{path}: {sample.without_usage} of {counted(sample.proxied, 'call')} through ai-proxy without"
+            " token counts",
+            "their traces show no tokens and no cost",
+            "set logging.log_statistics=true in ai-proxy; servers that report no usage need it switched on",
+            _configuring(path, sample.proxied_services, "ai-proxy"),
+        )
+    if sample.refused_for_size:
+        yield Finding(
+            "shape.refused_for_size",
+            "warning",
+            f"{path}: {counted(sample.refused_for_size, 'request')} of more than 8 KiB refused by ai-proxy",
+            "callers get an error: ai-proxy takes 8 KiB unless it is told otherwise",
+            "raise max_request_body_size in ai-proxy, and Kong's buffer with it",
+            _BUFFER,
+        )
+    if sample.estimated:
+        yield Finding(
+            "shape.estimated_tokens",
+            "warning",
+            f"{path}: the tokens of {sample.estimated} of {counted(sample.calls, 'AI call')} are Kong's"
+            " estimates",
+            "ai-proxy does not read the usage in a stream: tokens and cost can be wrong by half",
+            "capture the provider's own stream beside ai-proxy, and let clients ask for the usage"
+            " (stream_options.include_usage)",
+            _configuring(path, sample.proxied_services, "both"),
+        )
+
+
+def _plain(path: Path, sample: Sample) -> Iterator[Finding]:
+    """Services without ai-proxy, whose bodies something else has to put on the line."""
+    large = sample.large_without_body
+    if large and sample.with_body:
+        yield Finding(
+            "shape.large_bodies_missing",
+            "warning",
+            f"{path}: {counted(large, 'request')} of more than 8 KiB lack their body, smaller ones do not",
+            "Kong keeps larger requests out of memory, and then out of the log: long prompts are missing",
+            "raise nginx_http_client_body_buffer_size",
+            _BUFFER,
+        )
+    missing = sample.plain_without_body - (large if sample.with_body else 0)
+    if missing:
+        yield Finding(
+            "shape.no_bodies",
+            "warning",
+            f"{path}: {counted(missing, 'call')} to services without ai-proxy without a request body",
+            "their traces show time, status and who called, but no prompt, no answer and no tokens",
+            "let Kong's bundled pre-function plugin put the bodies on the line",
+            _configuring(path, sample.plain_services, "capture"),
+        )
+    if sample.without_answer:
+        yield Finding(
+            "shape.no_answers",
+            "warning",
+            f"{path}: {sample.without_answer} of {counted(sample.with_body, 'call')} with a prompt, but"
+            " without an answer",
+            "custom_fields_by_lua can log the request only",
+            "capture both bodies with Kong's bundled pre-function plugin",
+            _configuring(path, sample.plain_services, "capture"),
+        )
+
+
+def _lines(path: Path, sample: Sample) -> Iterator[Finding]:
     if sample.without_request_id:
         yield Finding(
             "shape.no_request_id",
@@ -106,6 +157,16 @@ def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
             "their ids come from a digest of the line, so an application cannot compute them",
             "Kong 3.5 and newer log request.id; upgrade if you need it",
         )
+    if sample.unknown_namespaces:
+        names = ", ".join(f"ai.{name[:40]}" for name in sorted(sample.unknown_namespaces)[:5])
+        yield Finding(
+            "shape.unknown_namespace",
+            "warning",
+            f"{path}: Kong's AI plugins write what this version does not know: {names}",
+            "it may be shown under a general name, or not at all",
+            "look for a newer kong-ai-tracing; preview shows what becomes of these lines",
+            f"kong-ai-tracing preview --limit 5 {path}",
+        )
     if sample.damaged:
         yield Finding(
             "shape.damaged",
@@ -113,36 +174,5 @@ def _judge_calls(path: Path, sample: Sample) -> Iterator[Finding]:
             f"{path}: {sample.damaged} of the last {counted(sample.lines, 'line')} damaged",
             "what stood in them is set aside, not delivered",
             "look for a full disk or a network file system: Kong does not notice a write that stops half-way",
+            f"df -h {path.parent}",
         )
-
-
-def _newest(pattern: str) -> Path | None:
-    newest, when = None, float("-inf")
-    for path in matching_files(pattern):
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            continue
-        if changed >= when and path.suffix not in _COMPRESSED:
-            newest, when = path, changed
-    return newest
-
-
-def _last_lines(path: Path) -> list[Line]:
-    """The last complete lines; none when the file cannot be read, which is another check's finding."""
-    try:
-        with path.open("rb") as file:
-            size = file.seek(0, 2)
-            start = max(0, size - _MAX_BYTES)
-            file.seek(start)
-            data = file.read(_MAX_BYTES)
-    except OSError:
-        return []
-    pieces = data.split(b"\n")[:-1]  # behind the last newline is a line in the making
-    if start and pieces:
-        start += len(pieces.pop(0)) + 1  # its beginning is further up
-    lines: list[Line] = []
-    for piece in pieces:
-        lines.append(Line(str(path), 0, start, piece))
-        start += len(piece) + 1
-    return lines[-_MAX_LINES:]

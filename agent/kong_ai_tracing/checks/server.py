@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
 
+from msgspec.structs import replace
+
+from kong_ai_tracing.checks.connections import unreachable
 from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.projects import MAIN, Project, projects_of
 from kong_ai_tracing.transports import (
     OLDEST_WITH_OTLP,
     OLDEST_WITH_OTLP_ONLY,
@@ -22,36 +27,60 @@ if TYPE_CHECKING:
     import httpx
 
 _MAX_SKEW_SECONDS = 60.0
+_MAX_AT_ONCE = 8
 
 
 def check_server(here: Surroundings) -> Iterator[Finding]:
-    """Health, version and clock without keys, then the keys."""
+    """Every destination that the configuration names, all at once: an absent one costs its time-out once."""
+    remote = [project for project in projects_of(here.config) if project.config.langfuse_enabled]
     if not here.config.langfuse_enabled:
         yield Finding(
             "langfuse.disabled",
             "ok",
-            "langfuse_enabled is false: traces stay in the local store on this machine",
+            "langfuse_enabled is false: traces stay in the local store on this machine"
+            if not remote
+            else "langfuse_enabled is false: calls that fit no destination are not sent",
             fix="set langfuse_enabled = true to send them to Langfuse",
         )
-        return
     if here.offline:
-        yield Finding("langfuse.skipped", "ok", f"{here.config.endpoint.base_url} was not asked (--offline)")
+        for project in remote:
+            base_url = project.config.endpoint.base_url
+            yield _named(project, Finding("langfuse.skipped", "ok", f"{base_url} was not asked (--offline)"))
         return
+    if remote:
+        with ThreadPoolExecutor(_MAX_AT_ONCE) as threads:
+            asked = threads.map(lambda project: list(_ask(replace(here, config=project.config))), remote)
+            for project, found in zip(remote, asked, strict=True):
+                yield from (_named(project, finding) for finding in found)
+
+
+def _named(project: Project, finding: Finding) -> Finding:
+    return finding if project.name == MAIN else replace(finding, what=f"{project.name}: {finding.what}")
+
+
+def _ask(here: Surroundings) -> Iterator[Finding]:
+    """Health, version and clock without keys, then the keys."""
     import httpx
 
     try:
         client = here.client(here.config)
     except OperatorError as error:
-        yield Finding("langfuse.certificates", "error", str(error), "the daemon does not start with it")
+        yield Finding(
+            "langfuse.certificates",
+            "error",
+            str(error),
+            "the daemon does not start with it",
+            "name a PEM file that the daemon's user may read",
+        )
         return
     with client:
         try:
-            health = client.get(f"{here.config.endpoint.base_url}/api/public/health")
+            health = client.get(here.config.endpoint.health_url)
             yield from _read_health(here, health)
             if not health.is_redirect:
                 yield _check_keys(here, client)
         except httpx.HTTPError as error:
-            yield _unreachable(here, error)
+            yield unreachable(here.config.endpoint, error)
 
 
 def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding]:
@@ -64,7 +93,7 @@ def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             "error",
             f"{base_url} answers with a redirect to {target}",
             "requests with traces do not follow redirects",
-            f'langfuse_endpoint = "{target.removesuffix("/api/public/health")}"',
+            f'set langfuse_endpoint = "{target.removesuffix("/api/public/health")}"',
         )
     elif version is None:
         yield Finding(
@@ -73,6 +102,7 @@ def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             f"{base_url}/api/public/health answered {answer.status_code}, not as Langfuse does",
             "the address may belong to something else, or a proxy hides the page",
             "compare langfuse_endpoint with the address of Langfuse in your browser",
+            f"curl -s {base_url}/api/public/health",
         )
     elif answer.status_code != 200:
         yield Finding(
@@ -81,6 +111,7 @@ def _read_health(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             f"{base_url} says that it is not healthy ({answer.status_code})",
             "traces wait in the outbox",
             "look at the logs of Langfuse's web container",
+            f"curl -s {base_url}/api/public/health",
         )
     else:
         yield Finding("langfuse.reachable", "ok", f"{base_url} is Langfuse {version_text(version)}")
@@ -126,6 +157,7 @@ def _check_clock(here: Surroundings, answer: httpx.Response) -> Iterator[Finding
             "warning",
             f"the clock of this machine is {abs(skew):.0f} s {direction} Langfuse's",
             "traces appear at the wrong time and spans of several hosts do not line up",
+            "let the clock be set from the network",
             "timedatectl set-ntp true",
         )
 
@@ -170,14 +202,3 @@ def _projects(answer: httpx.Response) -> str:
     except (ValueError, KeyError, TypeError):
         return "a project"
     return "project " + ", ".join(repr(name) for name in names) if names else "a project"
-
-
-def _unreachable(here: Surroundings, error: httpx.HTTPError) -> Finding:
-    reason = str(error) or type(error).__name__
-    return Finding(
-        "langfuse.unreachable",
-        "error",
-        f"{here.config.endpoint.base_url} cannot be reached: {reason}",
-        "traces wait in the outbox",
-        f"curl -sv {here.config.endpoint.base_url}/api/public/health",
-    )

@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, daemon_user, readable_size
+from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, readable_size
 from kong_ai_tracing.mounts import network_filesystem_of
+from kong_ai_tracing.projects import projects_of
+from kong_ai_tracing.storerepair import damages
 
 
+@as_the_service
 def check_state_dir(here: Surroundings) -> Iterator[Finding]:
     """The state directory: there or to be made, ours, closed to others, with room for the outbox."""
-    directory = here.config.state_dir
+    directory, user = here.config.state_dir, here.viewer.name
     where = quote(str(directory))
     existing = _nearest_existing(directory)
     if existing != directory:
@@ -23,9 +26,10 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
             yield Finding(
                 "state.cannot_be_made",
                 "error",
-                f"state_dir {directory} does not exist and {daemon_user()} cannot create it in {existing}",
+                f"state_dir {directory} does not exist and {user} cannot create it in {existing}",
                 "the daemon does not start",
-                f"install -d -o {daemon_user()} -m 0700 {where}",
+                f"make it for {user} (the systemd unit does so by itself)",
+                f"install -d -o {user} -m 0700 {where}",
             )
             return
         yield Finding("state.will_be_made", "ok", f"state_dir {directory} will be created by the first run")
@@ -33,9 +37,10 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
         yield Finding(
             "state.not_writable",
             "error",
-            f"state_dir {directory} cannot be written by {daemon_user()}",
+            f"state_dir {directory} cannot be written by {user}",
             "the daemon does not start",
-            f"chown -R {daemon_user()} {where} && chmod 0700 {where}",
+            f"give it to {user}",
+            f"chown -R {user} {where} && chmod 0700 {where}",
         )
         return
     elif directory.stat().st_mode & stat.S_IRWXO:
@@ -44,10 +49,12 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
             "warning",
             f"state_dir {directory} is open to every user of this machine",
             "undelivered prompts and the local traces are in it",
+            "close it for others",
             f"chmod o-rwx {where}",
         )
     else:
-        yield Finding("state.writable", "ok", f"state_dir {directory} is private and writable")
+        yield Finding("state.writable", "ok", f"state_dir {directory} is private and writable by {user}")
+        yield from _files_of_others(directory, user)
     if (kind := network_filesystem_of(existing)) is not None:
         yield Finding(
             "state.network_filesystem",
@@ -56,6 +63,7 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
             "the daemon does not start: locks and shared memory do not hold there",
             "set state_dir to a directory on a disk of this host",
         )
+    yield from _damaged(here)
     yield _check_room(here, existing)
 
 
@@ -69,12 +77,50 @@ def _nearest_existing(path: Path) -> Path:
     return Path("/")
 
 
+def _files_of_others(directory: Path, user: str) -> Iterator[Finding]:
+    """A `run` by root leaves files that the service cannot write."""
+    closed = [
+        path
+        for path in sorted(directory.iterdir())
+        if path.is_file() and not os.access(path, os.R_OK | os.W_OK, effective_ids=True)
+    ]
+    if closed:
+        yield Finding(
+            "state.files_of_others",
+            "error",
+            f"{closed[0]} cannot be written by {user}",
+            "the daemon does not start; somebody else, perhaps root, has run it with this state_dir",
+            f"give them to {user}",
+            f"chown -R {user}: {quote(str(directory))}",
+        )
+
+
+def _damaged(here: Surroundings) -> Iterator[Finding]:
+    folders = [
+        damage.folder for project in projects_of(here.config) for damage in damages(project.config.state_dir)
+    ]
+    if folders:
+        yield Finding(
+            "state.was_damaged",
+            "warning",
+            f"the state was damaged and built anew; what was damaged is in {folders[0]}",
+            "a broken disk, or a program that wrote into it; what is missing can be delivered with backfill",
+            "look at report.json in it, then remove the folder",
+            f"rm -r {quote(str(folders[0]))}",
+        )
+
+
 def _check_room(here: Surroundings, directory: Path) -> Finding:
     config = here.config
     free = shutil.disk_usage(directory).free
-    wanted = config.delivery.outbox_max_bytes if config.langfuse_enabled else config.local.max_bytes
-    key = "delivery.outbox_max_bytes" if config.langfuse_enabled else "local.max_bytes"
+    projects = [project.config for project in projects_of(config)]
+    remote = [each.delivery.outbox_max_bytes for each in projects if each.langfuse_enabled]
+    wanted = sum(remote) + (config.local.max_bytes if len(remote) < len(projects) else 0)
+    key = "delivery.outbox_max_bytes" if remote else "local.max_bytes"
     floor = config.delivery.free_space_floor_bytes
+    told = f"{key} is {readable_size(wanted)}" + (" for all destinations" if len(remote) > 1 else "")
+    if os.statvfs(directory).f_favail == 0 and os.statvfs(directory).f_files:
+        free = 0
     if free >= wanted + floor:
         return Finding(
             "state.room", "ok", f"{readable_size(free)} free for the state, {readable_size(wanted)} wanted"
@@ -82,8 +128,9 @@ def _check_room(here: Surroundings, directory: Path) -> Finding:
     return Finding(
         "state.no_room",
         "error" if free <= floor else "warning",
-        f"{readable_size(free)} free on the disk of {directory}, but {key} is {readable_size(wanted)}"
-        f" and {readable_size(floor)} stay free",
+        f"{readable_size(free)} free on the disk of {directory}, but {told} and {readable_size(floor)} stay"
+        " free",
         "in a long outage reading pauses before the outbox is full, and the log has to hold the rest",
         f"make room, move state_dir to another disk, or lower {key}",
+        f"df -h {quote(str(directory))}",
     )
