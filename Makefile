@@ -9,10 +9,15 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 LOCK := uv pip compile --quiet --generate-hashes --no-header --no-annotate --python-version 3.11
 
-DEB_ARCHITECTURES ?= $(shell dpkg --print-architecture 2>/dev/null)
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' agent/kong_ai_tracing/__init__.py)
+DEB_ARCHITECTURE := $(shell dpkg --print-architecture 2>/dev/null)
+DEB_ARCHITECTURES ?= $(DEB_ARCHITECTURE)
+DEB := dist/kong-ai-tracing_$(VERSION)_$(DEB_ARCHITECTURE).deb
+WHEEL := dist/kong_ai_tracing-$(VERSION)-py3-none-any.whl
 
 .DEFAULT_GOAL := help
-.PHONY: deb help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction setup setup-dev lock clean
+.PHONY: help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction deb wheel test-deb release-check \
+	setup setup-dev lock clean
 
 help: ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -83,6 +88,19 @@ deb: setup ## build the Debian package of what is committed
 		$(BIN)/python packaging/deb/wheels.py requirements.lock $$architecture build/wheels/$$architecture && \
 		packaging/deb/build.sh $$architecture build/wheels dist || exit 1; \
 	done
+
+wheel: setup ## build the wheel of what is committed
+	rm -rf build/wheel
+	mkdir -p build/wheel dist
+	git archive HEAD | tar -x -C build/wheel
+	cd build/wheel && ../../$(BIN)/python -m hatchling build -t wheel -d ../../dist
+
+test-deb: setup-dev deb ## build the Debian package and try it on a booted Debian 12; wants root
+	DEB=$(DEB) $(BIN)/python -m pytest tests/packaging
+
+release-check: setup-dev wheel ## the same on Debian 12 and 13, for both architectures, and the wheel
+	$(MAKE) deb DEB_ARCHITECTURES="amd64 arm64"
+	RELEASE_CHECK=1 DEB=$(DEB) WHEEL=$(WHEEL) $(BIN)/python -m pytest tests/packaging
 
 clean: ## remove what was built, not .venv
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis
