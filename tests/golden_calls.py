@@ -103,7 +103,7 @@ def _shown(value: Any, length: int, text: bytes) -> Any:
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value not in (None, {}, [])}
+    return {name: value for name, value in values.items() if value not in (None, {}, [], ())}
 
 
 def main() -> None:

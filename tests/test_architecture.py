@@ -11,7 +11,7 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
-    errors threads ids times jsontext excerpts secret endpoint outcomes
+    errors threads ids times jsontext excerpts secret endpoint listenaddress outcomes
     archivefiles
     lines identity notices patterns streams copies streamtable settling catalog compressed rotationrisk files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage payloads sections providers
@@ -19,7 +19,7 @@ ORDER = """
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
-    calls redaction redact privacy protection spans traces tracejson shortening repair otlp
+    calls redaction redact withholding privacy protection spans traces tracejson shortening repair otlp
     progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia walcheck
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
@@ -28,8 +28,8 @@ ORDER = """
     archives
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    tree service daemon backfill preview checks check statusreport status statustext
-    states refusedbodies refusedtext refused checkpoint demolines demostory demo
+    tree service vitals checks statusreport status statuspage daemon backfill preview check statustext top
+    states refusedbodies refusedtext refused checkpoint demolines demostory demo view
     kong kongcommand
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does

@@ -129,6 +129,7 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
         completion_started_at_ms=timing.completion_started_at_ms,
         level=level,
         status_message=status_message,
+        quoted=read.quoted,
         provider=provider,
         model=model,
         model_parameters=asked.parameters,

@@ -74,6 +74,8 @@ class Context(Struct, kw_only=True):
     release: str | None = None
     version: str | None = None
     metadata: dict[str, Any] = field(default_factory=dict)
+    made_up: tuple[str, ...] = ()
+    """Those of the labels whose names are the caller's own."""
     opt_out: OptOut | None = None
     """What the caller wants kept out."""
     ruling: Decision | None = None
@@ -106,6 +108,7 @@ def identify(
     name, name_source = _trace_name(entry, offers, settings)
     ruling = settings.rules.decide(entry)
     environment, environment_source = _environment(offers, ruling, settings)
+    labels, made_up = _metadata(offers, metadata, settings.places)
     context = Context(
         trace_id=key[0] if key else trace_id_from_seed(entry.seed),
         shared=key is not None,
@@ -116,7 +119,8 @@ def identify(
         tags=tags_of(tags) if (tags := offers.get("tags")) else [],
         release=fitting.fit("release", offers.text("release") or settings.release),
         version=fitting.fit("version", offers.text("version") or settings.version),
-        metadata=_metadata(offers, metadata, settings.places),
+        metadata=labels,
+        made_up=made_up,
         opt_out=opt_out_of(headers, metadata),
         ruling=ruling,
     )
@@ -190,20 +194,24 @@ def _observation_name(offers: Offers, fitting: _Fitting) -> str | None:
     return fitting.fit("observation_name", name)
 
 
-def _metadata(offers: Offers, metadata: dict[str, Any], places: Places) -> dict[str, Any]:
-    """Labels of the trace: whatever the caller added, then those that have a name."""
+def _metadata(
+    offers: Offers, metadata: dict[str, Any], places: Places
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Labels of the trace: whatever the caller added, whose names are given besides, then those that have a
+    name."""
     found: dict[str, Any] = {}
     if metadata:
         found = flat({name: value for name, value in metadata.items() if name not in places.own})
         for path in places.own_below:
             found.pop(path, None)
     found.update(offers.labels)
+    made_up = tuple(found)
     for field_name in places.labels:
         if (value := offers.get(field_name)) is not None:
             found.update(flat({field_name.removeprefix(LABEL): value}))
     for name in offers.among(_METADATA_FIELDS):
         found[name] = label(offers.text(name))
-    return found
+    return found, made_up
 
 
 def _own_id(entry: LogEntry) -> str:

@@ -165,6 +165,8 @@ def _observation(
         ended_at_ms=start + latency,
         level="WARNING" if blocked else "DEFAULT",
         status_message=_message(*blocked) if blocked else None,
+        # Reasons are a guardrail's words; the categories of an audit have fixed names.
+        quoted=blocked[1] if blocked and blocked[0] else None,
         input=dump(content) if content else None,
         output=dump(verdict) if verdict else None,
         metadata=known({"kong_object": limited(kong_object)}, metadata),

@@ -26,6 +26,8 @@ class Observation(Struct, kw_only=True):
     completion_started_at_ms: int | None = None
     level: Level = "DEFAULT"
     status_message: str | None = None
+    quoted: str | None = None
+    """The end of the status message, where it is the word of a provider, a tool or a guardrail."""
     provider: str | None = None
     model: str | None = None
     model_parameters: dict[str, Any] = field(default_factory=dict)

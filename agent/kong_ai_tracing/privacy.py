@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 from hmac import new as hmac
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 from msgspec import Struct
@@ -15,6 +15,7 @@ from kong_ai_tracing.context import Context
 from kong_ai_tracing.observations import Observation
 from kong_ai_tracing.optouts import OptOut
 from kong_ai_tracing.ruling import Decision
+from kong_ai_tracing.withholding import without_prose, without_quotes, without_texts
 
 WITHHELD = "kong_ai_tracing.withheld"
 """Metadata: what was kept out, `input`, `output` or both."""
@@ -23,6 +24,8 @@ _NO_WISH = OptOut()
 _CONSUMER = "kong_consumer"
 _WHOLE_USER = "kong_ai_tracing.user_id"
 """Metadata: the user as it was before it was shortened."""
+_SURE_CHARACTERS = 6
+"""A shorter user may stand within any word."""
 _SAMPLE_DIGITS = 8
 _USER_DIGITS = 32
 
@@ -63,6 +66,8 @@ class Privacy:
         observation = call.observation
         if settings.user_id == "hash":
             context, observation = _without_user(context, observation, settings.user_id_salt)
+        if settings.content != "full":
+            context = without_prose(context)
         wish = context.opt_out or _NO_WISH
         observation = _withheld(observation, settings, wish)
         if call.children:
@@ -96,9 +101,27 @@ def _is_sampled(call: AICall, settings: PrivacySettings) -> bool:
 
 def _without_user(context: Context, observation: Observation, salt: str) -> tuple[Context, Observation]:
     """A digest in each place where it is said who asked."""
-    if context.user_id is not None:
-        labels = {name: value for name, value in context.metadata.items() if name != _WHOLE_USER}
-        context = replace(context, user_id=_hashed(context.user_id, salt), metadata=labels)
+    if (user := context.user_id) is not None:
+        digest = _hashed(user, salt)
+
+        def unnamed(value: Any) -> Any:
+            # Who takes an address for the user takes it for a session or a label as well.
+            if not isinstance(value, str):
+                return value
+            if len(user) < _SURE_CHARACTERS:
+                return digest if value == user else value
+            return value.replace(user, digest)
+
+        context = replace(
+            context,
+            user_id=digest,
+            session_id=unnamed(context.session_id),
+            trace_name=unnamed(context.trace_name),
+            tags=[unnamed(tag) for tag in context.tags],
+            metadata={
+                name: unnamed(value) for name, value in context.metadata.items() if name != _WHOLE_USER
+            },
+        )
     if (consumer := observation.metadata.get(_CONSUMER)) is not None:
         metadata = observation.metadata | {_CONSUMER: _hashed(str(consumer), salt)}
         observation = replace(observation, metadata=metadata)
@@ -111,22 +134,25 @@ def _hashed(user_id: str, salt: str) -> str:
 
 def _withheld(observation: Observation, settings: PrivacySettings, wish: OptOut) -> Observation:
     """Prompts and answers leave only as far as the operator and the caller both agree."""
-    all_of_it = settings.content != "full"
-    keep_input = observation.input is None or not (all_of_it or wish.input)
-    keep_output = observation.output is None or not (all_of_it or wish.output)
-    if keep_input and keep_output:
+    all_of_it, hashed = settings.content != "full", settings.content == "hashed"
+    hide_input, hide_output = all_of_it or wish.input, all_of_it or wish.output
+    if not (hide_input or hide_output):
         return observation
-    names = [name for name, kept in (("input", keep_input), ("output", keep_output)) if not kept]
-    hashed = settings.content == "hashed"
-    return replace(
-        observation,
-        input=observation.input if keep_input else _instead(observation.input, hashed=hashed),
-        output=observation.output if keep_output else _instead(observation.output, hashed=hashed),
-        metadata=observation.metadata | {WITHHELD: ",".join(names)},
-    )
+    # Whoever answers may repeat what was asked.
+    observation = without_quotes(observation)
+    names = []
+    if hide_input:
+        observation = without_texts(observation)
+        if observation.input is not None:
+            names.append("input")
+            observation.input = _instead(observation.input, hashed=hashed)
+    if hide_output and observation.output is not None:
+        names.append("output")
+        observation.output = _instead(observation.output, hashed=hashed)
+    if names:
+        observation.metadata = observation.metadata | {WITHHELD: ",".join(names)}
+    return observation
 
 
-def _instead(text: bytes | None, *, hashed: bool) -> bytes | None:
-    if not hashed or text is None:
-        return None
-    return orjson.dumps({"sha256": sha256(text).hexdigest(), "bytes": len(text)})
+def _instead(text: bytes, *, hashed: bool) -> bytes | None:
+    return orjson.dumps({"sha256": sha256(text).hexdigest(), "bytes": len(text)}) if hashed else None

@@ -68,6 +68,11 @@ class Reading(Struct):
         return "DEFAULT", None
 
     @property
+    def quoted(self) -> str | None:
+        """What the provider says of a failure."""
+        return None if self.answered.failure is None else message_of(self.answered.failure)
+
+    @property
     def model(self) -> str | None:
         """The model that answered, as exactly as anybody says it."""
         meta = self.section.meta

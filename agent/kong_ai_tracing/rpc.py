@@ -15,7 +15,7 @@ from kong_ai_tracing.entries import LogEntry, integer, table, tables, text
 from kong_ai_tracing.facts import known
 from kong_ai_tracing.jsontext import Fields, dump, fields_of, value_of
 from kong_ai_tracing.labels import label, limited
-from kong_ai_tracing.levels import level_of
+from kong_ai_tracing.levels import level_of, message_of
 from kong_ai_tracing.observations import Level, Observation
 from kong_ai_tracing.payloads import Answered
 from kong_ai_tracing.payloads.dialect import Failure, raw_text
@@ -67,7 +67,9 @@ def rpc_observation(
     latency, first_byte = duration(said.get("latency")), duration(said.get("ttfb_latency"))
     if not alone and latency is not None:
         ended_at_ms = started_at_ms + latency
-    level, message = _level(rpc, entry, answered)
+    said_of_it = _failure(rpc, answered)
+    failure = Failure(said_of_it) if said_of_it else None
+    level, message = _level(rpc, entry, failure)
     return Observation(
         type="tool" if rpc.protocol == "mcp" else "agent",
         name=_name(rpc, entry),
@@ -80,6 +82,7 @@ def rpc_observation(
         ),
         level=level,
         status_message=message,
+        quoted=message_of(failure) if failure else None,
         input=_input(rpc, payload.get("request"), asked),
         output=_output(rpc, payload.get("response"), answered),
         metadata=known(_facts(rpc, latency, first_byte)),
@@ -98,9 +101,8 @@ def _name(rpc: Rpc, entry: LogEntry) -> str:
     return limited(f"{method or 'a2a'} {text(entry.service.get('name')) or ''}".rstrip())
 
 
-def _level(rpc: Rpc, entry: LogEntry, answered: Fields) -> tuple[Level, str | None]:
-    failure = _failure(rpc, answered)
-    level, message = level_of(entry, Answered(failure=Failure(failure) if failure else None))
+def _level(rpc: Rpc, entry: LogEntry, failure: Failure | None) -> tuple[Level, str | None]:
+    level, message = level_of(entry, Answered(failure=failure))
     if level == "DEFAULT" and (denied := _denied(rpc)):
         return "WARNING", f"Kong denied access to {denied}"
     return level, message
