@@ -262,6 +262,16 @@ async def test_a_stop_begins_no_request_that_waited_for_its_turn(rig: Rig) -> No
     assert rig.store.restore().outbox == [2]
 
 
+async def test_a_single_acceptance_is_seen_in_status_also_after_a_restart(rig: Rig) -> None:
+    """An operator who asks after the only batch of the day is told when it was taken."""
+    rig.start()
+    await rig.submit(b"a")
+    await rig.delivery.drained()
+    accepted = rig.store.status().health["sink"]["last_accepted_ms"]
+    assert accepted == rig.delivery.last_accepted_ms is not None
+    assert Rig(rig.state_dir).delivery.last_accepted_ms == accepted
+
+
 async def test_a_refused_batch_is_halved_down_to_the_guilty_span(
     rig: Rig, caplog: pytest.LogCaptureFixture
 ) -> None:

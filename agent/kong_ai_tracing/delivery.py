@@ -30,7 +30,6 @@ __all__ = ["Delivery", "DeliveryLimits", "Destination"]
 log = logging.getLogger(__name__)
 
 _NO_ROOM_RETRY_SECONDS = 1.0
-_HEALTH_INTERVAL_MS = 5_000
 _MARKED_INTERVAL_SECONDS = 2.0
 
 
@@ -49,15 +48,15 @@ class Delivery:
         random: Callable[[], float],
     ) -> None:
         self.gate = Gate(clock=clock, random=random, max_concurrency=limits.max_concurrency)
-        self.last_accepted_ms: int | None = None
         self._name = destination.name
+        earlier = store.status().health.get(destination.name, {})
+        self.last_accepted_ms: int | None = earlier.get("last_accepted_ms")
         self._sender = Sender(destination, self.gate)
         self._limits = limits
         self._clock = clock
         self._outgoing = Outgoing(restored.outbox, restored.follows)
         self._said: str | None = None
         """What the log last said of the destination."""
-        self._health_written_ms = 0
         self._moved = asyncio.Condition()
         self._ledger = Ledger(
             store,
@@ -219,7 +218,7 @@ class Delivery:
         self._spill_older_than(float("-inf"))
         self._settlement.settle()
         self._ledger.keep_whole()
-        self._note_health(force=True)
+        self._note_health()
         await self._ledger.write()
         if self._uploads is not None:
             await self._uploads.close()
@@ -235,6 +234,8 @@ class Delivery:
             except BaseException:
                 await self._put_back(number)
                 raise
+            if receipt is not None:
+                self.last_accepted_ms = time.time_ns() // 1_000_000
             self._report()
             self._note_health()
             if receipt is None:
@@ -294,7 +295,6 @@ class Delivery:
             log.warning("delivery.failing destination=%s reason=%r", self._name, reason)
 
     async def _ended(self, number: int, receipt: Receipt) -> None:
-        self.last_accepted_ms = time.time_ns() // 1_000_000
         counts = Counter(spans_delivered=receipt.delivered, requests_accepted=1)
         if receipt.shortened:
             counts["spans_shortened"] = receipt.shortened
@@ -380,19 +380,16 @@ class Delivery:
         if reason is not None and reason != self._paused:
             log.warning("reading.paused reason=%r", reason)
             self._paused = reason
-            self._note_health(force=True)
+            self._note_health()
 
     def _tell_resumed(self) -> None:
         if self._paused is not None:
             log.info("reading.resumed")
             self._paused = None
-            self._note_health(force=True)
+            self._note_health()
 
-    def _note_health(self, *, force: bool = False) -> None:
+    def _note_health(self) -> None:
         now_ms = time.time_ns() // 1_000_000
-        if not force and self.gate.healthy and now_ms - self._health_written_ms < _HEALTH_INTERVAL_MS:
-            return
-        self._health_written_ms = now_ms
         state = "ok" if self.gate.healthy else "holding" if self.gate.holding else "retrying"
         health = {
             "state": state,
