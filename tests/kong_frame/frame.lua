@@ -113,7 +113,7 @@ local SANDBOX = {
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs, pcall = pcall, select = select,
   tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
   math = { floor = math.floor, max = math.max, min = math.min },
-  string = { byte = string.byte, find = string.find, gsub = string.gsub, match = string.match, sub = string.sub },
+  string = { byte = string.byte, find = string.find, gsub = string.gsub, lower = string.lower, match = string.match, sub = string.sub },
   table = { concat = table.concat, insert = table.insert, remove = table.remove },
 }
 

@@ -12,9 +12,9 @@ local function keep()
   -- Ask for an answer that is not compressed: only that can be searched for its first token.
   kong.service.request.clear_header("accept-encoding")
 
-  local media = kong.request.get_header("content-type")
+  local media = (kong.request.get_header("content-type") or "json"):lower()
   kept.request_size = tonumber(kong.request.get_header("content-length"))
-  if media and not media:find("json", 1, true) and not media:find("text/", 1, true) then
+  if not media:find("json", 1, true) and not media:find("text/", 1, true) then
     kept.skip = "content-type" -- uploads, sounds, pictures
     return
   end

@@ -46,7 +46,7 @@ local function watch()
   kept.last_at = ngx.now()
   if kept.chunks == 0 then
     kept.first_at = kept.last_at
-    local media = kong.response.get_header("content-type") or ""
+    local media = (kong.response.get_header("content-type") or ""):lower()
     kept.streamed = media:find("stream", 1, true) or media:find("ndjson", 1, true)
     kept.is_media = media:find("^audio/") or media:find("^image/") or media:find("^video/")
   end
