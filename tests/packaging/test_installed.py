@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from box import Box
+from booted import Box
 from package_files import calls, later_version
 
 from langfuse_server import FakeLangfuse

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from package_files import need
 
-BOX = Path(__file__).parent / "systemd-box"
+BOX = [Path(__file__).parent / "systemd-box", "-p", "acl"]
+"""With the packages that the tests of the unit need, so that both share one base system."""
 PRELUDE = r"""
 set -euo pipefail
 say() { printf '%s=%s\n' "$1" "$2" >&3; }
@@ -42,7 +43,7 @@ exec 1>&2
 @cache
 def why_not(suite: str) -> str:
     """What keeps a Debian from booting on this machine; mostly nothing. Builds the base system once."""
-    tried = subprocess.run([BOX, "-s", suite, "--", "true"], capture_output=True, text=True, check=False)
+    tried = subprocess.run([*BOX, "-s", suite, "--", "true"], capture_output=True, text=True, check=False)
     return tried.stderr if tried.returncode else ""
 
 
@@ -59,7 +60,7 @@ class Box:
 
     def start(self, script: str, *debs: Path) -> subprocess.Popen[str]:
         """The packages are in /box; the script installs them."""
-        command = [BOX, "-s", self.suite, "-t", "180", "-n", "-b", f"{self.shared}:/box/shared", *debs, "--"]
+        command = [*BOX, "-s", self.suite, "-t", "180", "-n", "-b", f"{self.shared}:/box/shared", *debs, "--"]
         return subprocess.Popen(
             [*command, "bash", "-c", PRELUDE + script],
             stdout=subprocess.PIPE,
