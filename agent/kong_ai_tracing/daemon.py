@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import logging
 import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -32,6 +34,10 @@ from kong_ai_tracing.statedir import (
 from kong_ai_tracing.statussentence import View, sentence_of
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.storerepair import open_store
+from kong_ai_tracing.vitals import Vitals, vitals_of
+
+if TYPE_CHECKING:
+    from kong_ai_tracing.statuspage import Now, StatusPage
 
 log = logging.getLogger(__name__)
 
@@ -76,13 +82,16 @@ class _Running(Struct):
     def stuck(self, limit_seconds: float) -> str | None:
         return self.service.stuck(limit_seconds)
 
+    def vitals(self) -> Vitals:
+        return vitals_of(self.name, self.service, self.files)
+
     def sentence(self) -> str:
         delivery, files = self.service.delivery, self.files.files()
         accepted_ms = delivery.last_accepted_ms
         return sentence_of(
             View(
                 files=len(files),
-                behind_bytes=sum(max(0, file.size - file.offset) for file in files),
+                behind_bytes=sum(file.unread_bytes for file in files),
                 unreadable=self.files.unreadable,
                 following=self.service.pipeline.following,
                 local=not self.project.config.langfuse_enabled,
@@ -104,12 +113,15 @@ class Daemon:
         self._running: dict[str, _Running] = {}
         self._ending: list[_Running] = []
         self._notifier = Notifier(os.environ)
+        if self._notifier.watchdog_seconds:
+            faulthandler.enable()  # It ends us by SIGABRT: the journal then has where each thread was.
         self._heartbeat = Heartbeat(self._notifier, lambda: [*self._running.values(), *self._ending])
         self._stopping = False
         self._asked = asyncio.Event()
         """A signal came, or a project ended."""
         self._reload_wanted = False
         self._mended: Counter[str] = Counter()
+        self._page: StatusPage | None = None
 
     async def run(self, *, once: bool) -> int:
         """Until a signal comes; with `once` until every project has what there is. Gives the exit code."""
@@ -117,10 +129,14 @@ class Daemon:
             log.info("daemon.started version=%s state_dir=%s", __version__, self._config.state_dir)
             telling = asyncio.create_task(self._heartbeat.run())
             try:
+                if not once:
+                    await self._serve_status()
                 await self._follow(projects_of(self._config), once=once)
                 return await self._watch(once=once)
             finally:
                 self._heartbeat.stopping()
+                if self._page is not None:
+                    await self._page.listen_at(None)
                 await self._end([*self._running])
                 telling.cancel()
                 self._notifier.close()
@@ -151,6 +167,24 @@ class Daemon:
             return False
         self._mended[name] += 1
         return self._mended[name] <= _MOST_REPAIRS
+
+    # -- for whoever watches
+
+    async def _serve_status(self) -> None:
+        """Serve the status page where the configuration says. What it needs is loaded only then."""
+        if self._page is None:
+            if self._config.status.listen is None:
+                return
+            from kong_ai_tracing.statuspage import StatusPage
+
+            self._page = StatusPage(self._now)
+        await self._page.listen_at(self._config.status.listen)
+
+    def _now(self) -> Now:
+        from kong_ai_tracing.statuspage import Now
+
+        vitals = [running.vitals() for running in self._running.values()]
+        return Now(self._config, vitals, reload_refused=bool(self._heartbeat.remark))
 
     # -- signals
 
@@ -203,6 +237,8 @@ class Daemon:
         logs.set_up_logging(config.log_level, config.secrets, os.environ)
         self._heartbeat.remark = ""
         self._config = config
+        if not once:
+            await self._serve_status()
         wanted = {project.name: project for project in projects_of(config)}
         old = {name: running.project for name, running in self._running.items()}
         changed = [name for name, project in old.items() if wanted.get(name) != project]
