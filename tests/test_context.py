@@ -177,6 +177,22 @@ def test_sessions_are_found_where_clients_put_them(
 
 
 @pytest.mark.parametrize(
+    ("given", "user"),
+    [
+        ("user_0af7_account_ac-1_session_12345678-9abc", "ac-1"),
+        ("user_0af7_account__session_12345678-9abc", "user_0af7"),
+        ('{"device_id":"d","account_uuid":"ac-1","session_id":"s-77"}', "ac-1"),
+        ('{"device_id":"d","account_uuid":"","session_id":"s-77"}', "d"),
+        ('{"another":"object","of":"some client"}', '{"another":"object","of":"some client"}'),
+        ("a-user-of-more-than-twenty-letters", "a-user-of-more-than-twenty-letters"),
+    ],
+)
+def test_a_coding_agents_user_is_the_same_in_each_session(given: str, user: str) -> None:
+    """Claude Code puts device, account and session into one field."""
+    assert asked({"metadata": {"user_id": given}}).context.user_id == user
+
+
+@pytest.mark.parametrize(
     ("headers", "changes", "trace_id", "source"),
     [
         ({"langfuse-trace-id": HEX}, {}, HEX, "header langfuse-trace-id"),

@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
-from kong_ai_tracing.entries import LogEntry, first_text, path_of, table
+from kong_ai_tracing.entries import LogEntry, first_text, path_of, table, text
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import flat
 from kong_ai_tracing.places import Branch, Places, Use
@@ -14,7 +14,7 @@ from kong_ai_tracing.places import Branch, Places, Use
 _PROPERTY_PREFIX = "helicone-property-"
 _LONGEST_PLAIN_USER = 20
 _LOOKS_LIKE_ID = re.compile(r"[\w.:-]{6,200}")
-_AGENT_USER = re.compile(r"(user_[0-9a-f]+)_account_[0-9a-f-]*_session_([0-9a-f-]{8,})")
+_AGENT_USER = re.compile(r"(user_[0-9a-f]+)_account_([0-9a-f-]*)_session_([0-9a-f-]{8,})")
 
 
 class Offers:
@@ -103,9 +103,9 @@ def offers_of(
         if branch.members and isinstance(value, dict):
             _walk(offers, branch.members, value)
     if metadata:
-        _walk(offers, places.metadata, metadata)
         if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
-            _split_agent_user(offers, places, user)
+            metadata = metadata | {"user_id": _split_agent_user(offers, places, user)}
+        _walk(offers, places.metadata, metadata)
     for name in places.kong_members.intersection(entry.record):
         value, branch = entry.record[name], places.kong[name]
         if branch.uses:
@@ -160,9 +160,19 @@ def _read_baggage(offers: Offers, places: Places, value: str) -> None:
             offers.add(uses, unquote(word.strip()))
 
 
-def _split_agent_user(offers: Offers, places: Places, user: str) -> None:
-    """Coding agents put user, account and session into the one field that Anthropic's API has."""
+def _split_agent_user(offers: Offers, places: Places, user: str) -> str:
+    """Coding agents put device, account and session into the one field that Anthropic's API has.
+
+    What is left is the user: the account, else the device. Whole it would be another one in each session.
+    """
     if match := _AGENT_USER.fullmatch(user):
-        offers.add(places.agent_session, match[2])
+        device, account, session = match.groups()
     elif user.startswith("{"):
-        offers.add(places.agent_session, table(value_of(user)).get("session_id"))
+        members = table(value_of(user))
+        device, account, session = (
+            text(members.get(name)) for name in ("device_id", "account_uuid", "session_id")
+        )
+    else:
+        return user
+    offers.add(places.agent_session, session)
+    return account or device or user

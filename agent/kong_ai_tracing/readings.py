@@ -75,11 +75,10 @@ class Reading(Struct):
     @property
     def model(self) -> str | None:
         """The model that answered, as exactly as anybody says it."""
-        meta = self.section.meta
-        found = self.answered.model or text(meta.get("response_model"))
+        found = self.answered.model or text(self.section.meta.get("response_model"))
         if found is None and self.is_proxied:
             found = self.exchange.kong_model[1]
-        found = found or self.asked.model or text(meta.get("request_model"))
+        found = found or self.asked.model or text(self.section.meta.get("request_model"))
         if found is None and self.is_proxied:
             rule = self.exchange.rule
             found = (rule.model if rule is not None else None) or model_in_path(self.exchange)
@@ -87,7 +86,11 @@ class Reading(Struct):
 
     @property
     def requested_model(self) -> str | None:
-        return fit_model(text(self.section.meta.get("request_model")) or self.asked.model)
+        """The model asked for; where neither Kong nor the request names it, by the path."""
+        found = text(self.section.meta.get("request_model")) or self.asked.model
+        if found is None and self.is_proxied:
+            found = model_in_path(self.exchange)
+        return fit_model(found)
 
     @property
     def provider(self) -> str | None:
