@@ -12,7 +12,7 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 
 from kong_ai_tracing.batches import Batch, Body
 from kong_ai_tracing.gate import Gate
@@ -68,6 +68,8 @@ class Delivery:
         )
         self._paused: str | None = None
         """What the log last said of why reading waits."""
+        self._waiting_since: float | None = None
+        self._waited_seconds = 0.0
         first_number = max([0, *restored.outbox]) + 1
         self._settlement = Settlement(self._outgoing, self._ledger, limits, first_number)
         self._closing = False
@@ -129,7 +131,10 @@ class Delivery:
     async def submit(self, batch: Batch) -> None:
         """Take over a batch; waits while too much is on the way already."""
         async with self._moved:
-            await self._moved.wait_for(lambda: self.pause_reason is None and self._has_written_media(batch))
+            with self._timed_pause():
+                await self._moved.wait_for(
+                    lambda: self.pause_reason is None and self._has_written_media(batch)
+                )
             self._tell_resumed()
             if batch.body is None:
                 self._settlement.nothing_to_send(batch)
@@ -138,6 +143,20 @@ class Delivery:
                 if batch.new_roots:
                     self._ledger.announce(batch.number, batch.new_roots)
             self._moved.notify_all()
+
+    @property
+    def pause_seconds(self) -> float:
+        """How long reading has waited for room, all in all."""
+        waiting = 0.0 if self._waiting_since is None else self._clock() - self._waiting_since
+        return self._waited_seconds + waiting
+
+    @contextlib.contextmanager
+    def _timed_pause(self) -> Iterator[None]:
+        self._waiting_since = self._clock()
+        try:
+            yield
+        finally:
+            self._waited_seconds, self._waiting_since = self.pause_seconds, None
 
     def _has_written_media(self, batch: Batch) -> bool:
         """Whether not too much that is to be uploaded waits in memory, beside what this batch holds."""

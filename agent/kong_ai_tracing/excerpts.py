@@ -26,9 +26,21 @@ def safe_line(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
     return line
 
 
+def visible(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
+    """A name as it is, with what cannot be seen written out: two names that differ look different."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    if len(text) > max_characters:
+        text = text[:max_characters] + "…"
+    return _isolated(text)
+
+
 def isolated(text: str) -> str:
     """A safe line that keeps its own direction when it stands between others."""
-    line = safe_line(text)
+    return _isolated(safe_line(text))
+
+
+def _isolated(line: str) -> str:
     if line.isascii() or not any(unicodedata.bidirectional(each) in ("R", "AL", "AN") for each in line):
         return line
     return f"{_ISOLATE}{line}{_END_ISOLATE}"

@@ -22,6 +22,7 @@ from msgspec import Struct
 from kong_ai_tracing.catalog import Catalog, ScanResult
 from kong_ai_tracing.compressed import CompressedFiles
 from kong_ai_tracing.identity import (
+    ENDLESS,
     FileRecord,
     Position,
     generation_of,
@@ -57,6 +58,11 @@ class FileStatus(Struct, frozen=True):
     file_id: int
     offset: int
     size: int
+
+    @property
+    def unread_bytes(self) -> int:
+        """0 for a compressed file, whose content has no known size."""
+        return max(0, self.size - self.offset) if self.size < ENDLESS else 0
 
 
 class LogFiles:

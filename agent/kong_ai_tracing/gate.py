@@ -47,6 +47,8 @@ class Gate:
         self._closed = False
         self.waiting = 0
         """How many wait to pass."""
+        self.requests_failed = 0
+        """How many requests ended in a way in which they must be repeated."""
         self.reason: str | None = None
         """Why the destination takes nothing; None while it is healthy."""
         self.holding = False
@@ -137,6 +139,7 @@ class Gate:
             self._probe = None
 
     def _failed(self, passed: Pass, outcome: TryLater | Hold) -> None:
+        self.requests_failed += 1
         is_late = passed.era != self._era
         if is_late and self.healthy:
             return  # What it ran into is over.

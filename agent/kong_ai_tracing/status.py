@@ -48,13 +48,18 @@ class Seen(Struct, frozen=True):
 
 def look(config: Config) -> Report:
     """The report of this moment. Raises StoreError when the state cannot be read."""
+    return together(look_at_each(config), str(config.state_dir))
+
+
+def look_at_each(config: Config) -> dict[str, Report]:
+    """The report of each destination. Raises StoreError when a state cannot be read."""
     running, now = is_running(config.state_dir), time.time()
     reports = {}
     for project in projects_of(config):
         directory = project.config.state_dir
         seen = Seen(read_status(directory), read_trouble(directory), damages(directory))
         reports[project.name] = report_of(project.config, seen, name=project.name, now=now, running=running)
-    return together(reports, str(config.state_dir))
+    return reports
 
 
 def report_of(config: Config, seen: Seen, *, name: str, now: float, running: bool | None) -> Report:

@@ -12,6 +12,7 @@ from kong_ai_tracing.config.problems import Problem, shown
 from kong_ai_tracing.config.settings import Config, Redaction
 from kong_ai_tracing.config.values import Given
 from kong_ai_tracing.endpoint import EndpointError, parse_endpoint
+from kong_ai_tracing.listenaddress import ListenAddressError, parse_listen_address
 from kong_ai_tracing.mapping import FieldMapping, problem_of
 from kong_ai_tracing.secret import Secret
 
@@ -52,6 +53,7 @@ def broken_rules(
     yield from _projects(config, given, needed=needs_keys)
     yield from _operator_rules(config, given)
     yield from _mapping(config, given)
+    yield from _status_page(config, given)
 
 
 def _projects(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:
@@ -66,6 +68,21 @@ def _projects(config: Config, given: Mapping[str, Given], *, needed: bool) -> It
             name = f"{place}.langfuse_endpoint"
             yield from _endpoint(name, project.langfuse_endpoint, config, given)
         yield from _pair(place + ".", project, given, set(), needed=needed)
+
+
+def _status_page(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
+    listen = config.status.listen
+    if listen is None:
+        return
+    try:
+        address = parse_listen_address(listen)
+    except ListenAddressError as error:
+        yield _problem("status.listen", listen, given, str(error), error.fix)
+        return
+    if not address.is_loopback and not config.status.allow_remote:
+        reason = "other hosts could read it, without a password"
+        fix = f"write {shown(f'127.0.0.1:{address.port}')}, or set allow_remote = true below [status]"
+        yield _problem("status.listen", listen, given, reason, fix)
 
 
 def _mapping(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:

@@ -220,6 +220,26 @@ class Local(Struct, frozen=True, kw_only=True):
     ] = 1 * GIB
 
 
+class StatusPage(Struct, frozen=True, kw_only=True):
+    """How the daemon can be watched: metrics, health and a page for people."""
+
+    listen: Annotated[
+        str | None,
+        Meta(
+            description="Where /metrics (for Prometheus), /healthz, /readyz and a page for people are served."
+            " Nothing listens without it. It tells names of files and what Langfuse answered, never prompts.",
+            examples=["127.0.0.1:9465"],
+        ),
+    ] = None
+    allow_remote: Annotated[
+        bool,
+        Meta(
+            description="Allows an address that other hosts can reach. There is no password and no TLS: leave"
+            " both to a proxy, or to a firewall that lets only Prometheus in."
+        ),
+    ] = False
+
+
 class Config(Struct, frozen=True, kw_only=True):
     """The whole configuration."""
 
@@ -333,6 +353,7 @@ class Config(Struct, frozen=True, kw_only=True):
     privacy: Privacy = field(default_factory=Privacy)
     delivery: Delivery = field(default_factory=Delivery)
     local: Local = field(default_factory=Local)
+    status: StatusPage = field(default_factory=StatusPage)
     rule: tuple[Rule, ...] = ()
     provider: tuple[ProviderRule, ...] = ()
     price: tuple[Price, ...] = ()
