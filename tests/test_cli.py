@@ -31,6 +31,7 @@ COMMANDS = [
     ["checkpoint", "forget"],
     ["kong-config"],
     ["demo"],
+    ["view"],
     ["config"],
     ["config", "show"],
     ["config", "init"],

@@ -147,6 +147,31 @@ def preview(
 
 
 @app.command()
+def view(
+    paths: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="PATH...",
+            exists=True,
+            dir_okay=False,
+            help="Log files, plain or compressed. Without them: the local store.",
+            show_default=False,
+        ),
+    ] = None,
+    listen: Annotated[
+        str, typer.Option("--listen", metavar="ADDRESS:PORT", help="Where to serve; port 0 is any free one.")
+    ] = "127.0.0.1:0",
+    open_browser: Annotated[bool, typer.Option("--open", help="Open the link in this browser.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Show traces in a browser: of the local store, or of log files. Works offline."""
+    settings = load_for_offline_use(config)
+    from kong_ai_tracing import view
+
+    finish(lambda: view.run(settings, paths or [], listen=listen, open_browser=open_browser))
+
+
+@app.command()
 def check(
     config: ConfigOption = None,
     offline: Annotated[bool, typer.Option("--offline", help="Do not talk to Langfuse.")] = False,

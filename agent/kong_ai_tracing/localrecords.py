@@ -39,6 +39,8 @@ class Row(Struct, array_like=True):
     environment: str
     service: str | None
     route: str | None
+    is_call: bool = True
+    """No root of several calls, and no step within one."""
 
 
 class Record(Struct, array_like=True):
@@ -124,6 +126,7 @@ def _row(span: Span) -> Row:
         environment=context.environment,
         service=said.metadata.get("kong_service"),
         route=said.metadata.get("kong_route"),
+        is_call=said.origin is not None and "kong_object" not in said.metadata,
     )
 
 

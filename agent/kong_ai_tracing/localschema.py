@@ -51,6 +51,12 @@ _MIGRATIONS = (
     ALTER TABLE traces ADD COLUMN lead INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE traces ADD COLUMN labels TEXT NOT NULL DEFAULT '[]';
     ALTER TABLE observations ADD COLUMN excerpt TEXT;
+    ALTER TABLE observations ADD COLUMN is_call INTEGER NOT NULL DEFAULT 1;
+    UPDATE observations SET is_call = 0 WHERE observation IN (
+        SELECT observation FROM contents
+        WHERE json_extract(details, '$.origin') IS NULL
+           OR json_extract(details, '$.metadata.kong_object') IS NOT NULL
+    );
     DROP INDEX traces_by_start;
     CREATE INDEX traces_by_start ON traces (started_ms);
     CREATE INDEX traces_by_latency ON traces (latency_ms);
@@ -70,6 +76,8 @@ _MIGRATIONS = (
     """,
 )
 
+VERSION = len(_MIGRATIONS)
+
 
 def migrate(db: sqlite3.Connection, characters_per_table: int) -> None:
     """Bring an empty or older file to the present form; a file of a later version is refused."""
@@ -78,9 +86,9 @@ def migrate(db: sqlite3.Connection, characters_per_table: int) -> None:
     db.execute("PRAGMA synchronous = NORMAL")
     db.execute(f"PRAGMA journal_size_limit = {8 << 20}")
     [version] = db.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
+    if version > VERSION:
         raise sqlite3.NotSupportedError(
-            f"made by a later version (schema {version}, this one knows {len(_MIGRATIONS)}): "
+            f"made by a later version (schema {version}, this one knows {VERSION}): "
             "upgrade kong-ai-tracing or move the file away"
         )
     for number, script in enumerate(_MIGRATIONS[version:], version + 1):

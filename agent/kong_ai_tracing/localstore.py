@@ -88,6 +88,11 @@ class LocalTraces:
         )
         return int((pages - free) * page_bytes)
 
+    @property
+    def connection(self) -> sqlite3.Connection:
+        """For questions that a viewer has."""
+        return self._db
+
     def close(self) -> None:
         self._db.close()
 

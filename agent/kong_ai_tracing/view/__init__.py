@@ -1,0 +1,77 @@
+"""`view`: traces in a browser. Loaded by that command alone; what it needs is the extra `view`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import webbrowser
+from collections.abc import Sequence
+from pathlib import Path
+
+from kong_ai_tracing.config import Config
+from kong_ai_tracing.errors import OperatorError
+
+_NEEDED = ("starlette", "uvicorn", "jinja2")
+
+
+def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: bool) -> int:
+    """Serve the pages until Ctrl-C. Without paths the local store is shown, while it is written, too.
+
+    Raises OperatorError when that cannot be.
+    """
+    try:
+        from kong_ai_tracing.view import reader, server, sources
+        from kong_ai_tracing.view.app import Settings
+    except ModuleNotFoundError as error:
+        if error.name not in _NEEDED:
+            raise
+        raise OperatorError(
+            f"view needs {error.name}: install kong-ai-tracing[view], "
+            "or the Debian packages python3-starlette, python3-uvicorn and python3-jinja2"
+        ) from None
+    address = server.parse_address(listen)
+    with contextlib.ExitStack() as stack:
+        listening = stack.enter_context(contextlib.closing(server.listen(address)))
+        if paths:
+            source = stack.enter_context(sources.log_files(config, paths))
+        else:
+            source = sources.local_store(config)
+            reader.check_version(source.store)
+            _say_if_empty(config, source.store)
+        settings = Settings(langfuse_url=_langfuse_url(config), raw_lines=server.is_loopback(listening))
+        announce = _Announcer(listening.getsockname()[1], address.host, open_browser)
+        server.serve(listening, address, source, settings, announce)
+    return 0
+
+
+def _langfuse_url(config: Config) -> str:
+    if config.langfuse_enabled:
+        return config.endpoint.base_url
+    return ""
+
+
+def _say_if_empty(config: Config, store: Path) -> None:
+    if not store.exists():
+        where = "traces go to Langfuse" if config.langfuse_enabled else "nothing was written yet"
+        sys.stderr.write(f"kong-ai-tracing: there is no local store at {store}: {where}\n")
+
+
+class _Announcer:
+    """Prints the link of each token: the first for this browser, each later one for another."""
+
+    def __init__(self, port: int, host: str, open_browser: bool) -> None:
+        self._base = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        self._open_browser = open_browser
+        self._first = True
+
+    def __call__(self, token: str) -> None:
+        address = f"{self._base}/?token={token}"
+        if self._first:
+            sys.stdout.write(f"{address}\n")
+            sys.stdout.flush()
+            sys.stderr.write("Open this link in a browser; it works once. Ctrl-C ends the viewer.\n")
+            if self._open_browser:
+                webbrowser.open(address)
+        else:
+            sys.stderr.write(f"For another browser: {address}\n")
+        self._first = False
