@@ -151,7 +151,9 @@ def commands_in(text: str) -> Iterator[tuple[str, str]]:
                 yield words
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/cli.md", "docs/delivery.md", "CHANGELOG.md", "kong/README.md"])
+@pytest.mark.parametrize(
+    "name", ["README.md", "docs/cli.md", "docs/delivery.md", "CHANGELOG.md", "kong/README.md"]
+)
 def test_every_command_in_the_documentation_works(name):
     """Commands exist, and so do the options that stand with them."""
     found = list(commands_in((ROOT / name).read_text().replace("\\|", "|")))

@@ -232,6 +232,49 @@ def test_what_is_kept_in_memory_is_bounded_by_the_limits():
     assert 36_000 < line["measured"] < 2 * 4096 + 2 * 32768 + 60_000
 
 
+def test_a_compressed_answer_above_the_limit_is_read_as_far_as_it_goes():
+    """The beginning of what is compressed can be inflated, its end cannot."""
+    content = "".join(f"{number * 7919 % 10007} " for number in range(40_000))
+    message = {"role": "assistant", "content": content}
+    answer = json.dumps(CHAT_ANSWER | {"choices": [{"index": 0, "message": message}]}).encode()
+
+    async def model(asked: Asked) -> None:
+        await asked.answer(gzip.compress(answer), content_encoding="gzip")
+
+    with gateway(*SMALL) as kong:
+        assert call(kong, model).content == answer
+        capture = kong.lines()[0]["capture"]
+        found = kong.observation()
+    assert len(b64decode(capture["response_b64"])) == 4096
+    assert content.startswith(found["output"]["content"][:5000])
+    assert "cut" in found["metadata"]["response_body"]
+
+
+def test_requests_at_the_same_time_keep_their_bodies_apart(kong):
+    """One worker serves them all."""
+    streams = 20
+    together = asyncio.Barrier(streams)
+
+    async def model(asked: Asked) -> None:
+        name = json.loads(asked.body)["user"]
+        await asked.begin_stream()
+        for _ in range(3):
+            await together.wait()
+            await asked.chunk(token(name))
+        await asked.chunk(END)
+        await asked.chunk(b"")
+
+    async def run() -> None:
+        async with kong.behind(model) as client:
+            asked = [CHAT_REQUEST | {"user": f"user-{number:02}"} for number in range(streams)]
+            await asyncio.gather(*(client.post(CHAT, json=body) for body in asked))
+
+    asyncio.run(asyncio.wait_for(run(), 15))
+    for line in kong.lines(streams):
+        name = json.loads(line["capture"]["request"])["user"]
+        assert line["capture"]["response"].encode() == token(name) * 3 + END
+
+
 # -- requests
 
 

@@ -100,6 +100,7 @@ def _print(wishes: Wishes, form: Form) -> None:
     from kong_ai_tracing.kong.plugins import plugins_for
 
     write = declarative if form is Form.yaml else admin_script
-    typer.echo(write(wishes, plugins_for(wishes)), nl=False)
-    for hint in hints(wishes, declarative=form is Form.yaml):
+    plugins = plugins_for(wishes)
+    typer.echo(write(wishes, plugins), nl=False)
+    for hint in hints(wishes, plugins, declarative=form is Form.yaml):
         typer.echo(f"note: {hint}", err=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from kong_ai_tracing.kong.plugins import Plugin
 from kong_ai_tracing.kong.wishes import SPILLED_BODIES_SINCE, Wishes
 
 
-def hints(wishes: Wishes, *, declarative: bool) -> Iterator[str]:
+def hints(wishes: Wishes, plugins: list[Plugin], *, declarative: bool) -> Iterator[str]:
     """Sentences for stderr."""
+    names = " or ".join(dict.fromkeys(plugin.name for plugin in plugins))
     folder = shlex.quote(wishes.folder)
     yield (
         f"prompts will be in {wishes.folder}, which Kong does not create:"
@@ -22,10 +24,9 @@ def hints(wishes: Wishes, *, declarative: bool) -> Iterator[str]:
             "merge this into your configuration (deck file merge kong.yml ai-log.yml);"
             " deck gateway sync of this file alone deletes everything else"
         )
-    names = "file-log and pre-function" if wishes.captures else "file-log"
     yield (
-        f"Kong runs one {names} for a request, the one closest to it (route, service, global):"
-        " where you have one already, bring both together in one"
+        "Kong runs one plugin of a name for a request, the one closest to it (route, service, global):"
+        f" where you have {names} already, bring both together in one"
     )
     if wishes.uses_ai_proxy:
         yield (

@@ -11,11 +11,11 @@ local function without_secrets()
     set("request.headers." .. name, nil)
     set("response.headers." .. name, nil)
   end
-  -- Some keys travel in the query, which Kong writes in four places. Readers of AI calls need the path alone.
-  set("request.uri", (ngx.var.request_uri or ""):match("^[^?]*"))
-  set("upstream_uri", (ngx.var.upstream_uri or ""):match("^[^?]*"))
+  -- Some keys travel in the query, which Kong writes in four places. What reads AI calls needs the path alone.
   set("request.url", nil)
   set("request.querystring", nil)
+  set("request.uri", (ngx.var.request_uri or ""):match("^[^?]*"))
+  set("upstream_uri", (ngx.var.upstream_uri or ""):match("^[^?]*"))
 end
 
 -- An error here would cost the whole line.

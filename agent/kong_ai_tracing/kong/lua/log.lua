@@ -35,7 +35,7 @@ local function put_response(line, kept)
   end
   local head = table.concat(kept.head)
   local tail = (kept.older_block or "") .. (kept.block and table.concat(kept.block) or "")
-  if #head + #tail == kept.response_size then
+  if #head + #tail == kept.response_size then -- nothing was dropped in between
     put(line, "response", head .. tail, kept.complete and head .. tail or without_torn_end(head .. tail))
     return
   end
