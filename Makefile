@@ -77,9 +77,9 @@ $(VENV)/.installed-dev: $(VENV)/.installed requirements-dev.lock
 lock: ## resolve the four lists anew, as of today
 	$(PYTHON) -m venv build/uv
 	build/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
-	build/uv/bin/$(LOCK) --universal --upgrade -o requirements.lock pyproject.toml
+	build/uv/bin/$(LOCK) --universal --upgrade --extra view -o requirements.lock pyproject.toml
 	build/uv/bin/$(LOCK) --upgrade -o requirements-build.lock --group build
-	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock pyproject.toml --group dev
+	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock --extra view pyproject.toml --group dev
 	build/uv/bin/$(LOCK) --upgrade -o requirements-fuzz.lock --group fuzz
 
 deb: setup ## build the Debian package of what is committed
