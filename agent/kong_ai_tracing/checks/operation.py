@@ -7,9 +7,10 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, counted
+from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import fixed_directory, matching_files, rotated_files
 from kong_ai_tracing.checks.processes import Daemon, daemon_of, daemons, identity_of, open_files
+from kong_ai_tracing.checks.viewers import seen_by
 from kong_ai_tracing.watcher import start_observer
 
 _UNIT = "systemd/system/kong-ai-tracing.service"
@@ -79,13 +80,14 @@ def check_descriptors(here: Surroundings) -> Iterator[Finding]:
         )
 
 
-@as_the_service
 def check_file_events(here: Surroundings) -> Iterator[Finding]:
     """A watch is begun as the daemon would do it. A running daemon has its own already."""
+    import watchdog.observers  # noqa: F401 - while this program may still be read
+
     folders = {str(fixed_directory(pattern)) for pattern in here.config.log_paths}
-    there = sorted(folder for folder in folders if os.access(folder, os.R_OK | os.X_OK, effective_ids=True))
     try:
-        start_observer(there, _ignore).stop()
+        with seen_by(here.viewer):
+            start_observer(sorted(filter(_can_be_watched, folders)), _ignore).stop()
     except OSError as error:
         yield Finding(
             "host.file_events",
@@ -95,6 +97,10 @@ def check_file_events(here: Surroundings) -> Iterator[Finding]:
             "raise the limits of inotify, and write them to /etc/sysctl.d to keep them",
             "sysctl -w fs.inotify.max_user_instances=512 fs.inotify.max_user_watches=262144",
         )
+
+
+def _can_be_watched(folder: str) -> bool:
+    return os.access(folder, os.R_OK | os.X_OK, effective_ids=True)
 
 
 def _ignore() -> None:
