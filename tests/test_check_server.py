@@ -1,4 +1,4 @@
-"""What `check` says of servers that are there, and why it cannot reach those that are not: over real sockets."""
+"""What `check` says of servers, and why it cannot reach those that are not there: over real sockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class _Langfuse(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *_: object) -> None:
         pass
 
 

@@ -84,13 +84,13 @@ def kongs_worker(proc: Path) -> int | None:
 
 
 def _is_kongs(proc: Path, pid: int) -> bool:
-    """Whether the worker's master was started with Kong's prefix."""
+    """Whether the worker's master is the OpenResty that Kong brings."""
     try:
         status = (proc / str(pid) / "status").read_text()
     except OSError:
         return False
     parents = [line.split()[1] for line in status.splitlines() if line.startswith("PPid:")]
-    return bool(parents) and "kong" in " ".join(_command(proc / parents[0]))
+    return bool(parents) and "/openresty/" in " ".join(_command(proc / parents[0]))
 
 
 def _pids(proc: Path) -> list[int]:
