@@ -7,17 +7,18 @@ crash drops the process's memory and its open transaction, as SIGKILL would.
 from __future__ import annotations
 
 import asyncio
+import errno
 import gzip
 import json
 import os
 import random
 import shutil
 from collections import defaultdict, deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal, NamedTuple
 
-from kong_ai_tracing import otlp
+from kong_ai_tracing import catalog, identity, otlp
 from kong_ai_tracing.batches import Batcher, Body
 from kong_ai_tracing.context import CallSettings
 from kong_ai_tracing.delivery import Delivery, DeliveryLimits
@@ -34,6 +35,7 @@ from kong_ai_tracing.traces import Grouping, GroupingLimits
 from kong_writer import kong_line, observation_id
 from virtual_time import VirtualTimeLoop
 
+OnFull = Literal["pause", "drop_oldest"]
 SCAN_SECONDS = 2.0
 MOODS = ("accept", "slow", "503", "429", "cut", "cut after", "hang", "401")
 
@@ -49,6 +51,33 @@ def other_line(number: int) -> bytes:
 def garbage_line(number: int) -> bytes:
     """What a full disk leaves of a line."""
     return f'{{"request":{{"id":"{number:032x}","uri":"/ai/chat"}},"tries":[{{"ip": torn\n'.encode()
+
+
+class Entry(NamedTuple):
+    """One line of a log, as the model remembers it."""
+
+    size: int
+    call: str | None
+    """The observation id, of a call."""
+    garbage: bool
+
+
+class Losses:
+    """What may be missing in the end, because nobody could have prevented it."""
+
+    def __init__(self) -> None:
+        self.calls: set[str] = set()
+        self.lines = self.garbage = self.bytes = 0
+        self.unseen = False
+        """Was something destroyed that the daemon never saw, or had not written down when it died?"""
+
+    def add(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            self.lines += 1
+            self.bytes += entry.size
+            self.garbage += entry.garbage
+            if entry.call is not None:
+                self.calls.add(entry.call)
 
 
 class Sink:
@@ -117,8 +146,16 @@ class Machine:
         self.writers: list[BinaryIO] = [self.log.open("ab", buffering=0), self.log.open("ab", buffering=0)]
         self.half: dict[int, bytes] = {}
         """Inode of a file that ends in half a line → the other half."""
-        self.calls: set[str] = set()
-        """Observation ids of all calls that were written."""
+        self.content: dict[int, list[Entry]] = {}
+        """Inode → the lines of a file that has a name."""
+        self.deleted: list[list[Entry]] = []
+        """The lines of files without a name that the running daemon holds open."""
+        self.losses = Losses()
+        self.unreadable: set[int] = set()
+        """Inodes that the daemon's user may not open."""
+        catalog.open_to_read = self._open_as_the_daemon
+        self.calls: dict[str, int] = {}
+        """Observation ids of all calls that were written, with the sizes of their lines."""
         self.lines = self.garbage = 0
         self.crashes = 0
         self._store: Store | None = None
@@ -130,12 +167,12 @@ class Machine:
         file = self.writers[writer]
         self._finish_half(file)
         for _ in range(count):
-            file.write(self._next(kind))
+            file.write(self._next(kind, self._content_of(file)))
 
     def write_half(self, writer: int) -> None:
         file = self.writers[writer]
         self._finish_half(file)
-        line = self._next("call")
+        line = self._next("call", self._content_of(file))
         file.write(line[:200])
         self.half[os.fstat(file.fileno()).st_ino] = line[200:]
 
@@ -144,17 +181,69 @@ class Machine:
         self.writers[writer].close()
         self.writers[writer] = self.log.open("ab", buffering=0)
 
+    def _content_of(self, file: BinaryIO) -> list[Entry]:
+        return self.content.setdefault(os.fstat(file.fileno()).st_ino, [])
+
     def rotate(self) -> None:
         """By rename; writers go on with the old file until they reopen."""
         self._shift()
         if self.log.exists():
             self.log.rename(f"{self.log}.1")
 
-    def copytruncate(self) -> None:
-        if self.log.exists() and self.log.stat().st_ino not in self.half:
-            self._shift()
-            shutil.copy(self.log, f"{self.log}.1")
-            os.truncate(self.log, 0)
+    @property
+    def may_truncate(self) -> bool:
+        """Not in the middle of a line: its second half would stand alone in the new content."""
+        return self.log.exists() and self.log.stat().st_ino not in self.half
+
+    def copy(self) -> None:
+        self._shift()
+        copied = Path(shutil.copy(self.log, f"{self.log}.1"))
+        self.content[copied.stat().st_ino] = list(self.content.get(self.log.stat().st_ino, ()))
+
+    def truncate(self) -> list[Entry]:
+        """Gives the lines that were in the file."""
+        os.truncate(self.log, 0)
+        return self.content.pop(self.log.stat().st_ino, [])
+
+    def replace_log(self, lines: int) -> None:
+        """A new file is moved over the log; writers go to the new one at once."""
+        for file in self.writers:
+            self._finish_half(file)
+        new = self.log.with_name("new")
+        with new.open("wb", buffering=0) as file:
+            content: list[Entry] = []
+            for _ in range(lines):
+                file.write(self._next("call", content))
+        if self.log.exists():
+            self._forget(self.log)
+        self.content[new.stat().st_ino] = content
+        new.rename(self.log)
+        for writer in range(len(self.writers)):
+            self.reopen(writer)
+
+    def _forget(self, path: Path) -> None:
+        """The file has a name no more: its lines live as long as the daemon holds it open.
+
+        A writer that still holds it has none of it: what is written to a nameless file is nobody's promise.
+        """
+        inode = path.stat().st_ino
+        content = self.content.pop(inode, [])
+        self.unreadable.discard(inode)
+        self.deleted.append(content) if self.running else self.losses.add(content)
+
+    def close_to_the_daemon(self) -> None:
+        if self.log.exists():
+            self.unreadable.add(self.log.stat().st_ino)
+
+    @property
+    def log_is_closed(self) -> bool:
+        return self.log.stat().st_ino in self.unreadable
+
+    def _open_as_the_daemon(self, path: str) -> int:
+        """The tests may run as root, who may open everything."""
+        if os.stat(path).st_ino in self.unreadable:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return identity.open_to_read(path)
 
     def compress_oldest(self) -> None:
         """What logrotate does some time after the rotation: nobody writes to the file any more."""
@@ -163,11 +252,15 @@ class Machine:
         if rotated and rotated[-1].stat().st_ino not in held and rotated[-1].stat().st_ino not in self.half:
             target = Path(f"{rotated[-1]}.gz")
             target.write_bytes(gzip.compress(rotated[-1].read_bytes(), mtime=0))
+            inode = rotated[-1].stat().st_ino
+            self.content[target.stat().st_ino] = self.content.pop(inode, [])
+            self.unreadable.discard(inode)
             rotated[-1].unlink()
 
     def delete_oldest(self) -> None:
         held = {os.fstat(file.fileno()).st_ino for file in self.writers}
         if (rotated := self._rotated()) and rotated[-1].stat().st_ino not in held:
+            self._forget(rotated[-1])
             rotated[-1].unlink()
 
     def _rotated(self) -> list[Path]:
@@ -179,16 +272,20 @@ class Machine:
             number = int(path.name.split(".")[2])
             path.rename(path.with_name(path.name.replace(f".log.{number}", f".log.{number + 1}")))
 
-    def _next(self, kind: str) -> bytes:
+    def _next(self, kind: str, content: list[Entry]) -> bytes:
         self.lines += 1
+        call = None
         if kind == "other":
-            return other_line(self.lines)
-        if kind == "garbage":
+            line = other_line(self.lines)
+        elif kind == "garbage":
             self.garbage += 1
-            return garbage_line(self.lines)
-        seq = len(self.calls)
-        self.calls.add(observation_id(1, seq))
-        return kong_line(1, seq, shared=kind == "shared")
+            line = garbage_line(self.lines)
+        else:
+            seq = len(self.calls)
+            call, line = observation_id(1, seq), kong_line(1, seq, shared=kind == "shared")
+            self.calls[call] = len(line)
+        content.append(Entry(len(line), call, kind == "garbage"))
+        return line
 
     def _finish_half(self, file: BinaryIO) -> None:
         if rest := self.half.pop(os.fstat(file.fileno()).st_ino, b""):
@@ -200,10 +297,10 @@ class Machine:
     def running(self) -> bool:
         return self._store is not None
 
-    def start(self, *, outbox_max_bytes: int = 1 << 20) -> None:
-        self._do(self._start(outbox_max_bytes))
+    def start(self, *, outbox_max_bytes: int = 1 << 20, on_full: OnFull = "pause") -> None:
+        self._do(self._start(outbox_max_bytes, on_full))
 
-    async def _start(self, outbox_max_bytes: int) -> None:
+    async def _start(self, outbox_max_bytes: int, on_full: OnFull) -> None:
         clock = self.loop.time
         self._store = Store(self.state)
         restored = self._store.restore()
@@ -212,7 +309,12 @@ class Machine:
             self.sink,
             self._store,
             restored,
-            DeliveryLimits(outbox_max_bytes=outbox_max_bytes, free_space_floor_bytes=0, max_concurrency=3),
+            DeliveryLimits(
+                outbox_max_bytes=outbox_max_bytes,
+                free_space_floor_bytes=0,
+                max_concurrency=3,
+                on_full=on_full,
+            ),
             clock=clock,
             random=random.Random(1).random,
         )
@@ -249,6 +351,7 @@ class Machine:
         """Everything that is not on disk is gone."""
         assert self._store is not None
         self._do(self._drop())
+        self._lose_what_was_deleted()
         self._store._db.close()
         self._store = None
         self.crashes += 1
@@ -263,6 +366,7 @@ class Machine:
         """As SIGTERM does."""
         assert self._store is not None
         self._do(self._stop())
+        self._lose_what_was_deleted()
         self._store.close()
         self._store = None
 
@@ -276,6 +380,24 @@ class Machine:
         await self.delivery.finish()
         await self.files.close()
 
+    def _lose_what_was_deleted(self) -> None:
+        """Files without a name are gone with the process; what was spilled of them is not."""
+        for content in self.deleted:
+            left = [entry for entry in content if entry.call is None or entry.call not in self.sink.taken]
+            self.losses.unseen = self.losses.unseen or bool(left)
+            self.losses.add(left)
+        self.deleted.clear()
+
+    @property
+    def log_is_settled(self) -> bool:
+        """Is everything that is in the log now on disk or at the sink?"""
+        assert self._store is not None
+        status = self.log.stat()
+        return any(
+            (record.device, record.inode, record.offset) == (status.st_dev, status.st_ino, status.st_size)
+            for record in self._store.status().files
+        )
+
     @property
     def caught_up(self) -> bool:
         """Everything is read, and nothing waits to be delivered."""
@@ -288,6 +410,7 @@ class Machine:
     def close(self) -> None:
         if self.running:
             self.crash()
+        catalog.open_to_read = identity.open_to_read
         for file in self.writers:
             file.close()
         self.loop.run_until_complete(self.loop.shutdown_default_executor())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections import Counter
 from hashlib import sha256
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
 from kong_writer import observation_id, shared_trace_id
-from machine import MOODS, SCAN_SECONDS, Machine
+from machine import MOODS, SCAN_SECONDS, Machine, OnFull
 
 EXAMPLES = int(os.environ.get("MACHINE_EXAMPLES", "25"))
 WRITERS = st.sampled_from([0, 1])
@@ -31,11 +32,13 @@ class HostLife(RuleBasedStateMachine):
         self.directory = tempfile.TemporaryDirectory()
         self.host = Machine(Path(self.directory.name))
 
-    @initialize(outbox=st.sampled_from([20_000, 1 << 20]))
-    def begin(self, outbox: int) -> None:
+    @initialize(
+        outbox=st.sampled_from([20_000, 1 << 20]), on_full=st.sampled_from(["pause", "pause", "drop_oldest"])
+    )
+    def begin(self, outbox: int, on_full: OnFull) -> None:
         # What is rotated before the very first start is history, so that comes first; the log is still empty.
-        self.outbox = outbox
-        self.host.start(outbox_max_bytes=outbox)
+        self.outbox, self.on_full = outbox, on_full
+        self.start_daemon()
         self.host.tick(0.1)
 
     # -- Kong and logrotate
@@ -60,20 +63,60 @@ class HostLife(RuleBasedStateMachine):
     def compress(self) -> None:
         self.host.compress_oldest()
 
-    @precondition(lambda self: self.host.running)
+    @precondition(lambda self: self.host.may_truncate)
+    @rule(between=st.integers(0, 3), pause=st.sampled_from([0.0, 0.3, SCAN_SECONDS]))
+    def copy_and_truncate(self, between: int, pause: float) -> None:
+        """Only what is written between the copy and the cut may be lost, whether we run or not."""
+        host = self.host
+        host.copy()
+        before = len(host.content.get(host.log.stat().st_ino, ()))
+        for writer in (0, 1):
+            host.reopen(writer)
+        if between:
+            host.write(0, "call", between)
+            host.losses.unseen = True
+        if host.running and pause:
+            host.tick(pause)
+        host.losses.add(host.truncate()[before:])
+
+    @precondition(lambda self: self.host.may_truncate)
     @rule()
-    def copy_and_truncate(self) -> None:
-        """Seen by a scan before the next thing happens; what else could be lost by it is another test's."""
+    def truncate(self) -> None:
+        """What was not settled may be lost, and nothing else."""
+        host = self.host
+        if host.running:
+            host.tick(2 * SCAN_SECONDS)
+            settled = host.log_is_settled
+        else:
+            settled = False
+        if not host.running or host.log_is_closed:
+            host.losses.unseen = True
+        content = host.truncate()
+        if not settled:
+            host.losses.add(content)
+
+    @precondition(lambda self: self.host.running)
+    @rule(lines=st.integers(0, 5))
+    def replace(self, lines: int) -> None:
+        """The old file has no name any more, and is read to its end all the same."""
         self.host.tick(SCAN_SECONDS)
-        self.host.copytruncate()
-        self.host.tick(2 * SCAN_SECONDS)
+        self.host.replace_log(lines)
 
     @precondition(lambda self: self.host.running)
     @rule()
-    def delete_what_was_read(self) -> None:
+    def delete_unread(self) -> None:
+        """As long as we live, a deleted file is read to its end."""
         self.host.tick(SCAN_SECONDS)
-        if self.host.caught_up:
-            self.host.delete_oldest()
+        self.host.delete_oldest()
+
+    @rule()
+    def close_to_the_daemon(self) -> None:
+        """chmod: what is open is read on; what is not waits until it is allowed again."""
+        self.host.close_to_the_daemon()
+
+    @rule()
+    def open_to_the_daemon(self) -> None:
+        self.host.unreadable.clear()
 
     # -- the sink
 
@@ -106,7 +149,10 @@ class HostLife(RuleBasedStateMachine):
     @precondition(lambda self: not self.host.running)
     @rule()
     def start(self) -> None:
-        self.host.start(outbox_max_bytes=self.outbox)
+        self.start_daemon()
+
+    def start_daemon(self) -> None:
+        self.host.start(outbox_max_bytes=self.outbox, on_full=self.on_full)
 
     # -- in the end
 
@@ -120,40 +166,53 @@ class HostLife(RuleBasedStateMachine):
 
     def come_to_rest(self) -> None:
         host = self.host
+        host.unreadable.clear()
         for writer in (0, 1):
+            host.reopen(writer)
             host.write(writer, "call")
         host.sink.moods.clear()
         if not host.running:
-            host.start(outbox_max_bytes=self.outbox)
+            self.start_daemon()
         passed = 0.0
         while passed < ENOUGH_SECONDS and not (passed > 30 and host.caught_up):
             host.tick(15.0)
             passed += 15.0
+        host.deleted.clear()  # they were read to their ends
         host.stop()
-        host.start(outbox_max_bytes=self.outbox)
+        self.start_daemon()
         host.tick(5.0)
 
     def compare(self) -> None:
-        host, sink = self.host, self.host.sink
-        expected = host.calls - sink.poisoned
+        host, sink, losses = self.host, self.host.sink, self.host.losses
+        counters = Counter(host.counters())
+        expected = host.calls.keys() - sink.poisoned
         roots = {
             sha256(shared_trace_id(trace).encode()).hexdigest()[:16] for trace in range(len(host.calls) + 6)
         }
         taken = set(sink.taken)
-        assert expected <= taken, f"{len(expected - taken)} calls are missing"
+        missing = expected - taken
+        lost = missing - losses.calls
+        assert len(lost) <= counters["spans_dropped"], f"{len(lost)} calls are missing"
         assert taken <= expected | roots, f"{len(taken - expected - roots)} spans nobody wrote"
         moved = [each for each, starts in sink.taken.items() if len(set(starts)) > 1]
         assert not moved, f"{len(moved)} spans came again with another start"
         if not host.crashes and not sink.repeats_allowed:
             again = [each for each in expected if len(sink.taken[each]) > 1]
             assert not again, f"{len(again)} calls came twice without a crash"
-        counters = host.counters()
-        assert counters["lines"] == host.lines
-        assert counters["lines_calls"] == counters["calls"] == len(host.calls)
-        assert counters.get("lines_malformed", 0) == host.garbage
-        delivered, refused = counters["spans_delivered"], counters.get("spans_refused", 0)
-        assert delivered + refused == counters["calls"] + counters.get("roots", 0)
-        assert refused == len(host.calls & sink.poisoned)
+        assert host.lines - losses.lines <= counters["lines"] <= host.lines
+        assert len(host.calls) - len(losses.calls) <= counters["calls"] <= len(host.calls)
+        assert counters["lines_calls"] == counters["calls"]
+        assert host.garbage - losses.garbage <= counters["lines_malformed"] <= host.garbage
+        ended = counters["spans_delivered"] + counters["spans_refused"] + counters["spans_dropped"]
+        assert ended == counters["calls"] + counters["roots"]
+        if self.on_full == "pause":
+            assert counters["spans_dropped"] == 0
+            assert counters["spans_refused"] >= len((host.calls.keys() & sink.poisoned) - losses.calls)
+        assert counters["spans_refused"] <= len(host.calls.keys() & sink.poisoned)
+        assert counters["bytes_lost"] <= losses.bytes
+        if not host.crashes and not losses.unseen and not counters["spans_dropped"]:
+            # Everything that was destroyed had been seen: then it is counted to the byte.
+            assert counters["bytes_lost"] >= sum(host.calls[each] for each in missing)
 
 
 TestHostLife = HostLife.TestCase

@@ -51,6 +51,8 @@ class Delivery:
         self._name = destination.name
         earlier = store.status().health.get(destination.name, {})
         self.last_accepted_ms: int | None = earlier.get("last_accepted_ms")
+        self._has_accepted = False
+        """Whether the destination accepted something in this run."""
         self._sender = Sender(destination, self.gate)
         self._limits = limits
         self._clock = clock
@@ -88,6 +90,11 @@ class Delivery:
     def idle(self) -> bool:
         """True when everything submitted has been delivered."""
         return not self._outgoing
+
+    @property
+    def answers(self) -> bool:
+        """Has the destination accepted something in this run, and nothing gone wrong since?"""
+        return self.gate.healthy and self._has_accepted
 
     @property
     def undelivered_batches(self) -> int:
@@ -254,6 +261,7 @@ class Delivery:
                 await self._put_back(number)
                 raise
             if receipt is not None:
+                self._has_accepted = True
                 self.last_accepted_ms = time.time_ns() // 1_000_000
             self._report()
             self._note_health()

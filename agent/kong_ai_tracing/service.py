@@ -22,7 +22,11 @@ log = logging.getLogger(__name__)
 EXIT_DELIVERED = 0
 EXIT_UNREACHABLE = 4
 
-_GRACE_SECONDS = 1.0
+_GRACE_SECONDS = 5.0
+"""So long a stop waits for the answers of a destination that has been giving some. What is not waited for is
+sent again by the next start."""
+_GRACE_OF_THE_SILENT_SECONDS = 1.0
+"""Of one that has not: a stop is not to wait for what does not come."""
 _CHECK_INTERVAL_SECONDS = 0.2
 
 
@@ -101,7 +105,7 @@ class Service:
                 reading.cancel()
                 sending.result()
             await reading
-            await self.delivery.wind_down(_GRACE_SECONDS)
+            await self._wind_down()
         return EXIT_DELIVERED
 
     async def run_to_end(self, *, patience_seconds: float) -> int:
@@ -122,11 +126,11 @@ class Service:
                 reading.cancel()
                 sending.result()
             self.pipeline.stop()
-            await asyncio.wait({reading}, timeout=_GRACE_SECONDS)
+            await asyncio.wait({reading}, timeout=_GRACE_OF_THE_SILENT_SECONDS)
             reading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await reading
-            await self.delivery.wind_down(_GRACE_SECONDS)
+            await self._wind_down()
             delivered = self.delivery.idle and self.pipeline.finished and self._uploaded
         if not delivered:
             log.error(
@@ -135,6 +139,10 @@ class Service:
                 self.delivery.gate.reason or self.delivery.pause_reason or "stopped",
             )
         return EXIT_DELIVERED if delivered else EXIT_UNREACHABLE
+
+    async def _wind_down(self) -> None:
+        answers = self.delivery.answers
+        await self.delivery.wind_down(_GRACE_SECONDS if answers else _GRACE_OF_THE_SILENT_SECONDS)
 
     def _hopeless(self, patience_seconds: float) -> bool:
         return self.delivery.gate.holding or self.delivery.failing_for_seconds > patience_seconds
