@@ -485,6 +485,15 @@ def test_secrets_in_headers_and_queries_stay_off_the_line(bodies):
     assert ("capture" in line) == (bodies == "capture")
 
 
+def test_a_logging_plugin_before_file_log_carries_no_bodies(kong):
+    """What http-log sends elsewhere is what it was without us."""
+    call(kong)
+    kong.lines()
+    earlier = json.loads((kong.directory / "http.log").read_text())
+    assert "capture" not in earlier
+    assert earlier["request"]["headers"]["content-type"] == "application/json"
+
+
 def test_an_answer_that_nginx_keeps_in_a_file_is_captured(kong):
     """A slow caller makes nginx write the answer to a file; all of it passes our eyes."""
     answer = json.dumps(CHAT_ANSWER | {"pad": "z" * 200_000}).encode() + b" " * 8_000_000

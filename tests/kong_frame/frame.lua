@@ -232,13 +232,17 @@ local function record()
   return found
 end
 
+local function write_line(path)
+  local file = assert(io.open(path, "a"))
+  file:write(cjson.encode(record()) .. "\n")
+  file:close()
+end
+
 local function file_log(config)
   for key, code in pairs(config.custom_fields_by_lua or {}) do
     set_serialize_value(key, sandboxed(code)())
   end
-  local file = assert(io.open(config.path, "a"))
-  file:write(cjson.encode(record()) .. "\n")
-  file:close()
+  write_line(config.path)
 end
 
 -- how much a table holds on to: its texts, and 16 bytes for each place in it
@@ -279,6 +283,7 @@ end
 
 function frame.log()
   run("pre-function", "log")
+  write_line("http.log") -- where Kong would run http-log
   file_log(settings.plugins["file-log"])
   run("post-function", "log")
 end
