@@ -176,6 +176,7 @@ def test_what_kong_would_refuse_is_refused_with_a_reason(options, words):
         (["--global", "--kong-version", "3.7"], ["needed: nginx_http_client_body_buffer_size"]),
         (["--global", "--kong-version", "3.4"], ["request id"]),
         (["--global", "--bodies", "ai-proxy"], ["log_statistics AND logging.log_payloads"]),
+        (["--global", "--format", "admin"], ["without database"]),
         (["--global", "--after-auth"], ["where you have file-log or pre-function or post-function"]),
         (["--global", "--path", "/tmp/ai.log"], ["below /var/log"]),
         (["--global", "--path", "/a b/ai.log"], ["install -d -o kong -g kong-ai-tracing -m 750 '/a b'"]),

@@ -24,6 +24,8 @@ def hints(wishes: Wishes, plugins: list[Plugin], *, declarative: bool) -> Iterat
             "merge this into your configuration (deck file merge kong.yml ai-log.yml);"
             " deck gateway sync of this file alone deletes everything else"
         )
+    else:
+        yield "a Kong without database refuses these calls: leave out --format admin there"
     yield (
         "Kong runs one plugin of a name for a request, the one closest to it (route, service, global):"
         f" where you have {names} already, bring both together in one"
