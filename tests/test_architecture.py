@@ -28,7 +28,8 @@ ORDER = """
     archives
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    tree service vitals checks statusreport status statuspage daemon backfill preview check statustext top
+    tree progressbar service vitals checks statusreport status statuspage daemon backfill preview check statustext
+    topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint demolines demostory demo view
     kong kongcommand
     commandline statecommands cli __main__

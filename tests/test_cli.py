@@ -20,6 +20,7 @@ COMMANDS = [
     ["preview"],
     ["check"],
     ["status"],
+    ["top"],
     ["refused"],
     ["refused", "list"],
     ["refused", "show"],

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from kong_ai_tracing import assembly
 from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
+from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import STOP, on_signals
@@ -180,25 +181,10 @@ async def _show_progress(archives: Archives) -> None:
                 archives.total_bytes,
                 archives.current_path,
             )
-    with _bar(archives.total_bytes) as update:
+    with reading_bar(archives.total_bytes) as update:
         try:
             while True:
                 update(archives.read_bytes, archives.current_path)
                 await asyncio.sleep(_REDRAW_INTERVAL_SECONDS)
         finally:
             update(archives.read_bytes, archives.current_path)
-
-
-@contextlib.contextmanager
-def _bar(total_bytes: int) -> Iterator[Callable[[int, str], None]]:
-    from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("reading", total=total_bytes)
-
-        def update(read_bytes: int, path: str) -> None:
-            progress.update(task, completed=min(read_bytes, total_bytes), description=Path(path).name)
-
-        yield update

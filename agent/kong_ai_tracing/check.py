@@ -25,6 +25,7 @@ from kong_ai_tracing.checks.statedir import check_state_dir
 from kong_ai_tracing.checks.viewers import daemons_user
 from kong_ai_tracing.checks.writers import check_writers
 from kong_ai_tracing.config import ConfigError, Problem, load
+from kong_ai_tracing.excerpts import visible_lines
 
 EXIT_FINE = 0
 EXIT_PROBLEMS = 3
@@ -101,7 +102,7 @@ def _print(findings: Sequence[Finding], as_json: bool, closing: str = "") -> Non
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode({"findings": findings})))
     else:
-        typer.echo(as_text(findings, closing))
+        typer.echo(visible_lines(as_text(findings, closing)))
 
 
 def _of_problem(problem: Problem) -> Finding:

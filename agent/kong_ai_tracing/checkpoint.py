@@ -15,6 +15,7 @@ from msgspec import Struct
 
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.identity import (
     FileRecord,
     Position,
@@ -70,7 +71,7 @@ def show(config: Config, destination: str | None, *, as_json: bool) -> int:
         for one in found:
             size = "gone or renamed" if one.size is None else f"of {one.size}"
             read = "history" if one.offset is None else f"{one.offset} {size}"
-            sys.stdout.write(f"{one.destination}  {one.path}  {read}\n")
+            sys.stdout.write(f"{one.destination}  {visible(one.path)}  {read}\n")
     return 0
 
 

@@ -203,6 +203,21 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
 
 @app.command()
+def top(
+    config: ConfigOption = None,
+    interval: Annotated[
+        float, typer.Option("--interval", min=0.2, metavar="SECONDS", help="How often to look.")
+    ] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print one screen and exit.")] = False,
+) -> None:
+    """Watch lag, rates, destinations and the newest traces live. q or Ctrl-C ends it."""
+    settings = load_settings(config, needs_logs=False, needs_keys=False)
+    from kong_ai_tracing import top
+
+    finish(lambda: top.run(settings, interval_seconds=interval, once=once))
+
+
+@app.command()
 def demo() -> None:
     """Tail a made-up log and show its traces. Needs no account and no network, and ends by itself."""
     from kong_ai_tracing import demo

@@ -86,5 +86,7 @@ def set_up_logging(settings: Config) -> None:
 
 
 def say(text: str) -> None:
-    """A word to people, on stderr."""
-    typer.echo(f"kong-ai-tracing: {text}", err=True)
+    """A word to people, on stderr. It may name a file, or say what a server said."""
+    from kong_ai_tracing.excerpts import visible_lines
+
+    typer.echo(f"kong-ai-tracing: {visible_lines(text)}", err=True)

@@ -35,6 +35,11 @@ def visible(text: str, max_characters: int = _MAX_CHARACTERS) -> str:
     return _isolated(text)
 
 
+def visible_lines(text: str) -> str:
+    """The same for a text of several lines, however long."""
+    return "\n".join(visible(line, len(line)) for line in text.split("\n"))
+
+
 def isolated(text: str) -> str:
     """A safe line that keeps its own direction when it stands between others."""
     return _isolated(safe_line(text))

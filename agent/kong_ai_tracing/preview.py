@@ -8,7 +8,7 @@ import sys
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -22,6 +22,7 @@ from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, LineCutter, OversizedLine, SetAside
+from kong_ai_tracing.progressbar import is_watched, reading_bar
 from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.tracejson import trace_json
@@ -41,6 +42,9 @@ class Explanation(Struct, frozen=True):
     sources: dict[str, str]
     passed_over: dict[str, dict[str, str]]
 
+
+Tell = Callable[[int, str], None]
+"""Takes the bytes read so far, and the file."""
 
 Explanations = dict[str, Explanation]
 """By span id."""
@@ -70,10 +74,12 @@ def run(
         redacted=redacted,
     )
     try:
-        for items in _chunks(path, LineCutter(max_line_bytes=config.tailing.max_line_bytes), follow=follow):
-            preview.take(items, at_once=follow)
-            if preview.enough:
-                break
+        cutter = LineCutter(max_line_bytes=config.tailing.max_line_bytes)
+        with _bar(path, follow=follow) as tell:
+            for items in _chunks(path, cutter, tell, follow=follow):
+                preview.take(items, at_once=follow)
+                if preview.enough:
+                    break
     except DAMAGE as error:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
     except KeyboardInterrupt:
@@ -237,7 +243,16 @@ def _write_line(text: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def _chunks(path: Path, cutter: LineCutter, *, follow: bool) -> Iterator[list[Line | OversizedLine]]:
+def _bar(path: Path, *, follow: bool) -> AbstractContextManager[Tell]:
+    """For whoever waits while the traces go into a file."""
+    if follow or str(path) == "-" or not is_watched():
+        return nullcontext(lambda _read_bytes, _path: None)
+    return reading_bar(path.stat().st_size)
+
+
+def _chunks(
+    path: Path, cutter: LineCutter, tell: Tell, *, follow: bool
+) -> Iterator[list[Line | OversizedLine]]:
     """The lines of a file, a chunk at a time; while following, an empty chunk each time nothing is new."""
     if str(path) == "-":
         cutter.start("stdin", 1, 0)
@@ -248,7 +263,9 @@ def _chunks(path: Path, cutter: LineCutter, *, follow: bool) -> Iterator[list[Li
         raw, content = open_content(str(path))
         with closing(raw), closing(content):
             cutter.start(str(path), 1, 0)
-            yield from _read_all(content, cutter)
+            for items in _read_all(content, cutter):
+                yield items
+                tell(raw.tell(), str(path))
             while follow and _is_still_there(path, raw):
                 yield []
                 time.sleep(_POLL_SECONDS)

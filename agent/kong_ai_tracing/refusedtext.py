@@ -9,10 +9,12 @@ from rich.table import Table
 from rich.text import Text
 
 from kong_ai_tracing.checks.findings import readable_size
+from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.refusedbodies import Entry, Said
 from kong_ai_tracing.tracejson import rfc3339
 
 _WIDTH_WITHOUT_TERMINAL = 160
+_LONGEST = 2000
 
 
 def print_entries(entries: Sequence[Entry], console: Console | None = None) -> None:
@@ -24,9 +26,9 @@ def print_entries(entries: Sequence[Entry], console: Console | None = None) -> N
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reason", overflow="fold")
     for one in entries:
-        reason = f"{one.reason} (to be sent again)" if one.retry else one.reason
-        size = readable_size(one.bytes)
-        table.add_row(one.id, one.refused_at, one.destination, str(one.spans), size, Text(reason))
+        reason = Text(visible(f"{one.reason} (to be sent again)" if one.retry else one.reason, _LONGEST))
+        size, destination = readable_size(one.bytes), Text(visible(one.destination))
+        table.add_row(Text(one.id), one.refused_at, destination, str(one.spans), size, reason)
     _console(console).print(table)
 
 
@@ -40,15 +42,16 @@ def print_details(entry: Entry, said: Sequence[Said] | None, console: Console | 
     for one in said:
         console.print(
             Text(
-                f"\n{one.type or 'span'} {one.name}\n"
-                f"  trace {one.trace_id}, observation {one.id}, began {rfc3339(one.started_at_ms)}\n"
+                f"\n{visible(one.type or 'span')} {visible(one.name)}\n"
+                f"  trace {visible(one.trace_id)}, observation {visible(one.id)},"
+                f" began {rfc3339(one.started_at_ms)}\n"
                 f"  {readable_size(one.bytes)}, of it input {readable_size(one.input_bytes)},"
                 f" output {readable_size(one.output_bytes)}"
             )
         )
         for name, text in (("input", one.input), ("output", one.output)):
             if text is not None:
-                console.print(Text(f"  {name}: {text}"), soft_wrap=True)
+                console.print(Text(f"  {name}: {visible(text, len(text))}"), soft_wrap=True)
 
 
 def _console(console: Console | None) -> Console:

@@ -10,15 +10,18 @@ from rich.text import Text
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.findings import readable_size
+from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 
 _WIDTH_WITHOUT_TERMINAL = 160
-_HEADLINES = {
+_LONGEST = 2000
+HEADLINES = {
     "healthy": ("healthy", "green"),
     "problems": ("problems", "red"),
     "never_run": ("never run", "yellow"),
     "destination_down": ("destination down", "red"),
 }
+STATE_STYLES = {"ok": "green", "retrying": "yellow", "holding": "bold red"}
 
 
 def print_report(report: Report, console: Console | None = None) -> None:
@@ -26,11 +29,12 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console = console or Console(highlight=False)
     if not console.is_terminal:
         console = Console(file=console.file, highlight=False, width=_WIDTH_WITHOUT_TERMINAL)
-    word, colour = _HEADLINES[report.state]
+    word, colour = HEADLINES[report.state]
     running = {True: "running", False: "not running", None: "running or not: cannot be seen"}[report.running]
-    console.print(Text.assemble((word, f"bold {colour}"), f"  daemon {running}, state in {report.state_dir}"))
+    state_dir = visible(report.state_dir, _LONGEST)
+    console.print(Text.assemble((word, f"bold {colour}"), f"  daemon {running}, state in {state_dir}"))
     for problem in report.problems:
-        console.print(Text(f"  - {problem}"))
+        console.print(Text(f"  - {visible(problem, _LONGEST)}"))
     if report.files:
         console.print(_files(report.files, several=len(report.destinations) > 1))
     if report.destinations:
@@ -52,8 +56,9 @@ def _files(files: list[FileLag], *, several: bool) -> Table:
         size = absent if file.size is None else readable_size(file.size)
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes)
         behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
-        whose = [file.destination] if several else []
-        table.add_row(Text(file.path), *whose, size, readable_size(file.offset), unread, behind)
+        whose = [Text(visible(file.destination))] if several else []
+        path = Text(visible(file.path, _LONGEST))
+        table.add_row(path, *whose, size, readable_size(file.offset), unread, behind)
     return table
 
 
@@ -67,12 +72,12 @@ def _destinations(targets: Mapping[str, Target]) -> Table:
     for name, target in targets.items():
         ago = target.last_accepted_seconds_ago
         table.add_row(
-            name,
-            target.state,
+            Text(visible(name)),
+            Text(visible(target.state), STATE_STYLES.get(target.state, "")),
             "never" if ago is None else f"{ago:,.0f} s ago",
             f"{readable_size(target.outbox.bytes)} of {readable_size(target.outbox.max_bytes)}",
             f"{target.refused_spans} spans",
-            Text(target.reason or ""),
+            Text(visible(target.reason or "", _LONGEST)),
         )
     return table
 

@@ -36,7 +36,7 @@ _LEVEL_STYLES = {"ERROR": "red", "WARNING": "yellow"}
 
 def print_trace(trace: dict[str, Any], console: Console) -> None:
     """Print one trace as a tree. The console decides on colours, width and characters."""
-    console.print(trace_tree(trace, ascii_only=_ascii_only(console)), crop=False, highlight=False)
+    console.print(trace_tree(trace, ascii_only=is_ascii_only(console)), crop=False, highlight=False)
 
 
 def console_for(stream: IO[str]) -> Console:
@@ -48,6 +48,11 @@ def console_for(stream: IO[str]) -> Console:
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = PIPE_WIDTH
     return console
+
+
+def is_ascii_only(console: Console) -> bool:
+    """Whether the console can write nothing else."""
+    return not console.encoding.lower().startswith("utf")
 
 
 def trace_tree(trace: dict[str, Any], *, ascii_only: bool = False) -> RenderableType:
@@ -212,7 +217,3 @@ def _retries(metadata: dict[str, Any]) -> str:
         ended = each.get("code") or each.get("state") or ""
         told.append(f"{each.get('ip', '?')}:{each.get('port', '?')} {ended}".rstrip())
     return f"{len(tries)}: " + ", ".join(told)
-
-
-def _ascii_only(console: Console) -> bool:
-    return not console.encoding.lower().startswith("utf")

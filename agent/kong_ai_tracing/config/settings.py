@@ -119,7 +119,7 @@ class Privacy(Struct, frozen=True, kw_only=True):
     media: Annotated[
         Literal["placeholder", "upload"],
         Meta(
-            description='Pictures, sounds and documents in base64 are replaced by type, size and digest.'
+            description="Pictures, sounds and documents in base64 are replaced by type, size and digest."
             ' "upload" also sends them to Langfuse\'s media store, so that they show in the trace; only while'
             ' content is "full".'
         ),
@@ -191,8 +191,8 @@ class Delivery(Struct, frozen=True, kw_only=True):
     transport: Annotated[
         Literal["auto", "otlp", "ingestion"],
         Meta(
-            description="The way into Langfuse: OTLP, there from 3.22 on and the only one in version 4, or the"
-            ' older batch endpoint. "auto" finds out, and changes over when the server wants the other.'
+            description="The way into Langfuse: OTLP, there from 3.22 on and the only one in version 4, or"
+            ' the older batch endpoint. "auto" finds out, and changes over when the server wants the other.'
         ),
     ] = "auto"
     compression: Annotated[
