@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,61 @@ def test_a_key_in_a_configuration_that_everybody_can_read_is_told(open_folder):
         found = list(check.check_configuration(Surroundings(loaded.config, {}, loaded.path)))
         assert [finding.id for finding in found] == expected
         assert "hush" not in str(found)
+
+
+def test_without_any_configuration_the_next_step_is_to_write_one(tmp_path, capsys):
+    """`config init` asks nothing; this is where a new user hears of it."""
+    assert check.run(None, {"KONG_AI_TRACING_CONFIG": ""}, offline=True, as_json=False) == 78
+    assert "next: kong-ai-tracing config init --config config.toml" in capsys.readouterr().out
+    missing = tmp_path / "nowhere.toml"
+    assert check.run(missing, {}, offline=True, as_json=True) == 78
+    [finding] = json.loads(capsys.readouterr().out)["findings"]
+    assert finding["what"] == f"--config = {missing}"
+
+
+def test_each_check_leads_one_step_nearer_to_the_first_trace(tmp_path, capsys):
+    """No folder, no log, no call, no daemon: one thing at a time."""
+    log = tmp_path / "kong" / "ai.log"
+    config = tmp_path / "config.toml"
+    config.write_text(f'log_paths = ["{log}"]\nstate_dir = "{tmp_path}/state"\n')
+
+    def next_step() -> str:
+        check.run(config, {}, offline=True, as_json=False)
+        return capsys.readouterr().out.splitlines()[-1]
+
+    assert next_step() == "next: mend the errors from top to bottom, then check again"
+    log.parent.mkdir(mode=0o700)
+    assert next_step() == "next: send an AI call through Kong, then check again"
+    log.write_bytes((FIXTURES / "ai-proxy-chat-openai.jsonl").read_bytes())
+    assert next_step().startswith(f"next: kong-ai-tracing run --config {config}; kong-ai-tracing preview ")
+
+
+def test_what_is_fine_is_one_line_and_what_is_not_has_reason_fix_and_command():
+    """People read the marks at the left."""
+    fine = Finding("a", "ok", "all is well", "because", "do that", "rm x")
+    bad = Finding("b", "error", "it is broken", "because", "do that", "rm x")
+    assert check.as_text([fine]).splitlines()[:2] == [
+        "ok       all is well",
+        "         to change it: do that",
+    ]
+    assert check.as_text([bad]).splitlines()[:4] == [
+        "ERROR    it is broken",
+        "         why: because",
+        "         fix: do that",
+        "         run: rm x",
+    ]
+
+
+def test_a_healthy_host_gets_no_warning_in_less_than_three_seconds(tmp_path, capsys):
+    """Everything at once, through the real front door."""
+    tmp_path.chmod(0o700)
+    log = tmp_path / "ai.log"
+    line = (FIXTURES / "ai-proxy-chat-openai.jsonl").read_bytes().splitlines()[0] + b"\n"
+    log.write_bytes(line * 20_000)
+    config = tmp_path / "config.toml"
+    config.write_text(f'log_paths = ["{log}"]\nstate_dir = "{tmp_path}/state"\n')
+    began = time.monotonic()
+    assert check.run(config, {}, offline=False, as_json=True) == 0
+    assert time.monotonic() - began < 3
+    found = json.loads(capsys.readouterr().out)["findings"]
+    assert {one["id"] for one in found if one["severity"] != "ok"} <= {"log.in_tmp"}

@@ -32,6 +32,10 @@ EXIT_PROBLEMS = 3
 EXIT_LANGFUSE = 4
 EXIT_BAD_CONFIGURATION = 78
 
+_BEGIN = (
+    "next: kong-ai-tracing config init --config config.toml, which writes every setting with its default;"
+    " then check with --config config.toml"
+)
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 
 CHECKS: tuple[Check, ...] = (
@@ -55,7 +59,8 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
     try:
         loaded = load(path, environ)
     except ConfigError as error:
-        _print([_of_problem(problem) for problem in error.problems], as_json)
+        closing = "" if error.path else _BEGIN
+        _print([_of_problem(problem) for problem in error.problems], as_json, closing)
         return EXIT_BAD_CONFIGURATION
     here = Surroundings(loaded.config, environ, loaded.path, offline)
     here = msgspec.structs.replace(
@@ -85,17 +90,22 @@ def as_text(findings: Sequence[Finding], closing: str = "") -> str:
     lines: list[str] = []
     for finding in findings:
         lines.append(f"{_MARKS[finding.severity]}  {finding.what}")
-        more = (("why", finding.why), ("fix", finding.fix), ("run", finding.command))
-        lines += [f"         {word}: {text}" for word, text in more if text]
+        lines += [f"         {word}: {text}" for word, text in _more_of(finding) if text]
     errors = sum(finding.severity == "error" for finding in findings)
     warnings = sum(finding.severity == "warning" for finding in findings)
     told = f"{counted(errors, 'error')}, {counted(warnings, 'warning')}"
-    if os.geteuid() != 0 and any(finding.command for finding in findings):
+    if os.geteuid() != 0 and any(finding.command for finding in findings if finding.severity != "ok"):
         told += "; commands that change the system are for root"
     lines.append(told)
     if closing:
         lines.append(closing)
     return "\n".join(lines)
+
+
+def _more_of(finding: Finding) -> list[tuple[str, str]]:
+    if finding.severity == "ok":
+        return [("to change it", finding.fix)]
+    return [("why", finding.why), ("fix", finding.fix), ("run", finding.command)]
 
 
 def _print(findings: Sequence[Finding], as_json: bool, closing: str = "") -> None:

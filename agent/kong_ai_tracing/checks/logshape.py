@@ -121,7 +121,7 @@ def _plain(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.large_bodies_missing",
             "warning",
-            f"{path}: {counted(large, 'request')} of more than 8 KiB lack their body, smaller ones do not",
+            f"{path}: {counted(large, 'request')} of more than 8 KiB without a body; smaller ones have one",
             "Kong keeps larger requests out of memory, and then out of the log: long prompts are missing",
             "raise nginx_http_client_body_buffer_size",
             _BUFFER,

@@ -62,6 +62,8 @@ def load(
     problems: list[Problem] = []
     path = path or find_config_file(environ)
     given = _from_file(path, problems) if path else {}
+    if given is None:  # what it would have said cannot be missed
+        raise ConfigError(problems, path)
     given.update(_from_environment(environ, problems))
     # A command that sends nothing may run as somebody who cannot read the keys.
     broken = _add_keys_from_elsewhere(given, environ, problems) if needs_keys else set()
@@ -103,7 +105,8 @@ def default_state_dir(environ: Mapping[str, str], system_dir: Path = SYSTEM_STAT
     return Path(home, "kong-ai-tracing")
 
 
-def _from_file(path: Path, problems: list[Problem]) -> dict[str, Given]:
+def _from_file(path: Path, problems: list[Problem]) -> dict[str, Given] | None:
+    """What a file gives; None when it cannot be read."""
     try:
         # utf-8-sig: editors on other systems put a mark in front that TOML does not allow.
         document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
@@ -117,14 +120,14 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, Given]:
                 f" kong-ai-tracing config init --config {path}",
             )
         )
-        return {}
+        return None
     except UnicodeDecodeError:
         problems.append(Problem("--config", str(path), "it is not UTF-8 text", "save it as UTF-8"))
-        return {}
+        return None
     except tomllib.TOMLDecodeError as error:
         fix = 'correct that line; texts need quotes (key = "text"), numbers and true/false do not'
         problems.append(Problem("--config", str(path), f"it is not valid TOML: {error}", fix))
-        return {}
+        return None
     return _flatten(document, problems)
 
 
