@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -53,6 +54,52 @@ def test_the_providers_words_are_in_the_message() -> None:
     assert outcome(capture=body) == ("ERROR", "Rate limit reached")
     metadata = call(capture=body).observation.metadata
     assert (metadata["error_type"], metadata["error_code"]) == ("tokens", "x")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (
+            "upstream connect error or disconnect/reset before headers\n",
+            "upstream connect error or disconnect",
+        ),
+        ({"detail": "Not authenticated"}, "Not authenticated"),
+        (
+            {
+                "detail": [
+                    {
+                        "type": "missing",
+                        "loc": ["body", "model"],
+                        "msg": "Field required",
+                        "input": "the prompt",
+                    },
+                    {"loc": ["body"], "msg": "Too long"},
+                ]
+            },
+            "body.model: Field required; body: Too long",
+        ),
+        ({"detail": ["odd", {}]}, "error without a message"),
+    ],
+)
+def test_words_of_a_proxy_and_of_fastapi_are_heard(body: Any, message: str) -> None:
+    """Envoy refuses in plain text, vLLM and LiteLLM in FastAPI's form, which quotes what was asked."""
+    level, said = outcome(
+        capture=capture(CHAT_REQUEST, stream=body if isinstance(body, str) else json.dumps(body)),
+        **refused(503),
+    )
+    assert level == "ERROR"
+    assert said is not None
+    assert said.startswith(f"HTTP 503 Service Unavailable: {message}")
+    assert "the prompt" not in said
+
+
+@pytest.mark.parametrize("body", ["<html>502</html>", "", "\ufffd\ufffd", "data: {}\n\n"])
+def test_what_says_nothing_is_no_message(body: str) -> None:
+    """Pages, bytes, an empty stream."""
+    assert outcome(capture=capture(CHAT_REQUEST, stream=body), **refused(502)) == (
+        "ERROR",
+        "HTTP 502 Bad Gateway",
+    )
 
 
 @pytest.mark.parametrize(

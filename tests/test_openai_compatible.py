@@ -115,4 +115,4 @@ def test_mistrals_requests_are_everybodys() -> None:
     """Its own settings are none that others know."""
     messages = [{"role": "user", "content": "hi"}]
     found = ask(CHAT, {"model": "mistral-large-latest", "messages": messages, "safe_prompt": True, "seed": 1})
-    assert (said(found), found.parameters) == (messages, {"seed": 1})
+    assert (said(found), found.parameters) == (messages, {"safe_prompt": True, "seed": 1})

@@ -23,6 +23,44 @@ from kong_ai_tracing.usage import prompt_and_completion, usage_buckets
             {"input": 25, "output": 12, "total": 37},
         ),
         ({"prompt_tokens": 13, "total_tokens": 13}, {"input": 13, "total": 13}),
+        (
+            # Kong 3.11 of a picture: nothing under the names of texts, all of it under the others
+            {
+                "prompt_tokens": 0,
+                "completion_tokens": 0,
+                "total_tokens": 0,
+                "input_tokens": 10,
+                "output_tokens": 4160,
+            },
+            {"input": 10, "output": 4160, "total": 4170},
+        ),
+        (
+            # LiteLLM in front of Anthropic: what was written to the cache is part of the prompt
+            {
+                "prompt_tokens": 2010,
+                "completion_tokens": 5,
+                "total_tokens": 2015,
+                "prompt_tokens_details": {"cached_tokens": 0, "cache_creation_tokens": 2000},
+                "cache_creation_input_tokens": 2000,
+                "cache_read_input_tokens": 0,
+            },
+            {"input": 10, "input_cache_creation": 2000, "output": 5, "total": 2015},
+        ),
+        (
+            # OpenRouter's word for it
+            {
+                "prompt_tokens": 100,
+                "completion_tokens": 5,
+                "prompt_tokens_details": {"cached_tokens": 30, "cache_write_tokens": 60},
+            },
+            {
+                "input": 10,
+                "input_cached_tokens": 30,
+                "input_cache_creation": 60,
+                "output": 5,
+                "total": 105,
+            },
+        ),
         ({"prompt_tokens": 5, "completion_tokens": 0}, {"input": 5, "output": 0, "total": 5}),
         (
             {

@@ -17,7 +17,7 @@ from kong_ai_tracing.spans import Span
 
 SAID = "Frau Zebra hat Diabetes"
 """What a person said: in no place of it may a word be left."""
-_CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": SAID}]}
+_CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
 _ANSWER = kong_entries.CHAT_ANSWER
 
 
@@ -42,7 +42,7 @@ def _rpc(response: Any, **more: Any) -> dict[str, Any]:
 
 _SCHEMA = {"type": "object", "description": SAID, "properties": {"who": {"enum": [SAID]}}}
 PLACES: dict[str, dict[str, Any]] = {
-    "a prompt": _asked(),
+    "a prompt": _asked(messages=[{"role": "user", "content": SAID}]),
     "an answer": {
         "capture": kong_entries.capture(
             _CHAT, _ANSWER | {"choices": [{"index": 0, "message": {"role": "assistant", "content": SAID}}]}
@@ -100,7 +100,10 @@ PLACES: dict[str, dict[str, Any]] = {
         "ai": {
             "ai-request-transformer": {
                 "meta": {"request_model": "gpt-4o"},
-                "payload": {"request": json.dumps(_CHAT), "response": json.dumps(_ANSWER)},
+                "payload": {
+                    "request": json.dumps(_CHAT | {"prompt": SAID, "messages": SAID}),
+                    "response": "{}",
+                },
             }
         }
     },

@@ -13,6 +13,7 @@ from kong_ai_tracing.entries import first_text, number, text
 from kong_ai_tracing.levels import answered_by_kong, failed, level_of, message_of
 from kong_ai_tracing.observations import Level
 from kong_ai_tracing.payloads import Answered, Asked, Dialect, Sketch, read_answer, read_request
+from kong_ai_tracing.payloads.dialect import Failure
 from kong_ai_tracing.providers import (
     Exchange,
     dialect_said,
@@ -170,6 +171,9 @@ def _read(
     bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
     answered = read_answer(response, dialect, bare_text=bare_text)
     is_proxied = section.place is Place.PROXIED
+    refused = is_proxied and failed(exchange.entry.status)
+    if refused and answered.failure is None:
+        answered.failure = _refusal_in_text(response)
     streamed = is_proxied and (
         (response.stream is not None and not response.stream.listed)
         or asked.streamed
@@ -188,10 +192,20 @@ def _read(
         answered,
         is_proxied,
         streamed,
-        refused=is_proxied and failed(exchange.entry.status),
+        refused=refused,
         cache_status=cache_status,
         cache_hit=cache_status is not None and cache_status.lower() == "hit",
     )
+
+
+def _refusal_in_text(response: Sketch) -> Failure | None:
+    """What a proxy on the way says in plain words; a page in HTML or JSON that is cut says nothing."""
+    if response.fields is not None or response.stream is not None:
+        return None
+    words = (response.body.text or "").strip()
+    if not words or words[0] in "<{[" or "\ufffd" in words:
+        return None
+    return Failure(words)
 
 
 def _cache_status(exchange: Exchange, section: Section) -> str | None:

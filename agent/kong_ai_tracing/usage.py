@@ -24,6 +24,8 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 _INPUT_BUCKETS = (
     ("cached_tokens", "input_cached_tokens"),
     ("audio_tokens", "input_audio_tokens"),
+    ("cache_creation_tokens", "input_cache_creation"),
+    ("cache_write_tokens", "input_cache_creation"),
     ("tool_use_tokens", "input_tool_use_tokens"),
 )
 _OUTPUT_BUCKETS = (
@@ -63,7 +65,7 @@ def usage_buckets(usage: Any) -> dict[str, int]:
     if buckets or total is not None:
         # Bedrock's total leaves out what was read from a cache or written to it.
         parts = sum(buckets.values())
-        buckets["total"] = parts if total is None or (total < parts and _is_cached(buckets)) else total
+        buckets["total"] = parts if not total or (total < parts and _is_cached(buckets)) else total
     return buckets
 
 
@@ -164,10 +166,14 @@ def _is_beside(reported: dict[str, Any], reasoning: int) -> bool:
 
 
 def _first_count(reported: dict[str, Any], names: tuple[str, ...]) -> int | None:
+    """The first that is more than zero: Kong writes zeros beside what it counted under another name."""
+    zero = None
     for name in names:
         if name in reported and (tokens := _count(reported[name])) is not None:
-            return tokens
-    return None
+            if tokens:
+                return tokens
+            zero = 0
+    return zero
 
 
 def _count(value: Any) -> int | None:

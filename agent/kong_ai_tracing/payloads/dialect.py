@@ -103,6 +103,12 @@ PARAMETERS = frozenset(
         "n",
         "best_of",
         "seed",
+        "random_seed",
+        "logit_bias",
+        "min_tokens",
+        "length_penalty",
+        "typical_p",
+        "ignore_eos",
         "stop",
         "stop_sequences",
         "stream",
@@ -112,10 +118,15 @@ PARAMETERS = frozenset(
         "suffix",
         "response_format",
         "tool_choice",
+        "function_call",
         "parallel_tool_calls",
         "reasoning_effort",
         "reasoning",
+        "reasoning_format",
+        "include_reasoning",
         "thinking",
+        "prompt_mode",
+        "safe_prompt",
         "effort",
         "output_config",
         "latency",
@@ -124,6 +135,12 @@ PARAMETERS = frozenset(
         "store",
         "truncation",
         "modalities",
+        "audio",
+        "web_search_options",
+        "search_mode",
+        "search_context_size",
+        "search_recency_filter",
+        "background",
         "dimensions",
         "encoding_format",
         "max_tool_calls",
@@ -197,12 +214,29 @@ def count_of(raw: Raw | None) -> int | None:
 
 
 def failure_of(fields: Fields) -> Failure | None:
-    """The error in an answer: OpenAI's `error` object or string, Kong's and others' bare `message`."""
+    """The error in an answer: OpenAI's `error` object or string, the bare `message` of Kong and others, the
+    `detail` of FastAPI."""
     if "error" in fields:
         return failure_in(value_of(fields["error"]), word_of(fields.get("error_type")))
     if "message" in fields and not fields.keys() - _ERROR_MEMBERS and (message := word_of(fields["message"])):
         return Failure(message)
+    if "detail" in fields and len(fields) == 1:
+        return _failure_in_detail(value_of(fields["detail"]))
     return None
+
+
+def _failure_in_detail(detail: Any) -> Failure | None:
+    """A text, or what is wrong with each member of the request, without the member itself."""
+    if isinstance(detail, list):
+        found = [_problem_of(problem) for problem in detail if isinstance(problem, dict)]
+        return Failure("; ".join(filter(None, found)) or "error without a message", "validation_error")
+    return failure_in(detail)
+
+
+def _problem_of(problem: dict[str, Any]) -> str:
+    message, place = problem.get("msg"), problem.get("loc")
+    where = ".".join(map(str, place)) if isinstance(place, list) else ""
+    return f"{where}: {message}" if where and isinstance(message, str) else str(message or where)
 
 
 _ERROR_MEMBERS = frozenset(("message", "id", "request_id", "code", "type", "param", "object", "status"))
