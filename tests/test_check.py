@@ -167,6 +167,7 @@ def test_a_healthy_host_gets_no_warning_in_less_than_three_seconds(tmp_path, cap
     log = tmp_path / "ai.log"
     line = (FIXTURES / "ai-proxy-chat-openai.jsonl").read_bytes().splitlines()[0] + b"\n"
     log.write_bytes(line * 20_000)
+    (tmp_path / "ai.log.1").touch(mode=0o600)  # it is rotated
     config = tmp_path / "config.toml"
     config.write_text(f'log_paths = ["{log}"]\nstate_dir = "{tmp_path}/state"\n')
     began = time.monotonic()
