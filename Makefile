@@ -16,7 +16,7 @@ DEB := dist/kong-ai-tracing_$(VERSION)_$(DEB_ARCHITECTURE).deb
 WHEEL := dist/kong_ai_tracing-$(VERSION)-py3-none-any.whl
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction deb wheel test-deb release-check \
+.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction deb wheel test-deb release-check \
 	setup setup-dev lock clean
 
 help: ## show this list
@@ -81,6 +81,9 @@ lock: ## resolve the four lists anew, as of today
 	build/uv/bin/$(LOCK) --upgrade -o requirements-build.lock --group build
 	build/uv/bin/$(LOCK) --upgrade -o requirements-dev.lock -c requirements.lock --extra view pyproject.toml --group dev
 	build/uv/bin/$(LOCK) --upgrade -o requirements-fuzz.lock --group fuzz
+
+test-service: setup-dev ## boot a Debian with systemd and try the service in it; SCENARIOS=all for the rest
+	SERVICE_SCENARIOS=$(or $(SCENARIOS),quick) $(BIN)/python -m pytest -q -rs tests/test_systemd.py
 
 deb: setup ## build the Debian package of what is committed
 	@mkdir -p build/wheels dist

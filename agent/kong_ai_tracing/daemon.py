@@ -18,6 +18,7 @@ from msgspec import Struct
 from kong_ai_tracing import __version__, assembly, logs
 from kong_ai_tracing.config import Config, ConfigError
 from kong_ai_tracing.delivery import Destination
+from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import LogFiles
 from kong_ai_tracing.heartbeat import Heartbeat
 from kong_ai_tracing.projects import Project, projects_of
@@ -60,7 +61,14 @@ def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry
         return max(_dry_run(project, config) for project in projects_of(config))
     prepare_state_dir(config.state_dir)
     with contextlib.closing(StateLock(config.state_dir)):
-        return asyncio.run(Daemon(config, reload).run(once=once))
+        try:
+            return asyncio.run(Daemon(config, reload).run(once=once))
+        except RuntimeError as error:
+            if "start new thread" not in str(error):
+                raise
+            raise OperatorError(
+                "no thread can be started; raise TasksMax= of the unit, or the user's limit of processes"
+            ) from None
 
 
 class _Running(Struct):

@@ -99,7 +99,7 @@ class Waker:
             return
         try:
             self._watch = self._start_watch(there, self.wake)
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, RuntimeError) as error:  # the last: no thread can be started
             self._tell(str(error))
         else:
             self._watched = there
