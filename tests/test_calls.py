@@ -458,3 +458,36 @@ def test_no_line_makes_reading_raise(data: bytes) -> None:
     for entry in read_entries(line(data)):
         if isinstance(entry, LogEntry):
             calls_of(entry, CallSettings())
+
+
+@pytest.mark.parametrize(
+    ("asked", "given", "tier"),
+    [
+        (None, None, None),
+        (None, "default", None),
+        (None, "priority", "priority"),
+        ("auto", "flex", "flex"),
+        ("flex", "default", "default"),
+        ("flex", None, "flex"),
+    ],
+)
+@pytest.mark.parametrize("streamed", [False, True])
+def test_the_service_tier_is_the_one_that_answered(
+    asked: str | None, given: str | None, tier: str | None, streamed: bool
+) -> None:
+    """Langfuse prices by it, and a project's default or a fallback is in no request."""
+    answer = CHAT_ANSWER | ({"service_tier": given} if given else {})
+    stream = sse(chunk({"content": "x"}, finish_reason="stop") | ({"service_tier": given} if given else {}))
+    body = CHAT_REQUEST | ({"service_tier": asked} if asked else {})
+    found = call(capture=capture(body, stream=stream) if streamed else capture(body, answer)).observation
+    assert found.model_parameters.get("service_tier") == tier
+
+
+def test_the_model_asked_for_is_that_of_the_path_where_no_body_has_one() -> None:
+    """Azure's deployments and the like: the name stays one and the same while dated models answer."""
+    found = call(
+        upstream_uri="/openai/deployments/prod-4o/chat/completions",
+        capture=capture({"messages": CHAT_REQUEST["messages"]}, CHAT_ANSWER),
+    ).observation
+    assert (found.name, found.model) == ("chat prod-4o", "gpt-4o-2024-08-06")
+    assert found.metadata["request_model"] == "prod-4o"

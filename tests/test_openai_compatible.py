@@ -112,7 +112,7 @@ def test_a_cost_in_the_answer_is_the_cost(cost: Any, total: float | None) -> Non
 
 
 def test_mistrals_requests_are_everybodys() -> None:
-    """Its own settings are none that others know."""
+    """What only it knows is kept as well."""
     messages = [{"role": "user", "content": "hi"}]
     found = ask(CHAT, {"model": "mistral-large-latest", "messages": messages, "safe_prompt": True, "seed": 1})
     assert (said(found), found.parameters) == (messages, {"safe_prompt": True, "seed": 1})

@@ -132,7 +132,7 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
         quoted=read.quoted,
         provider=provider,
         model=model,
-        model_parameters=asked.parameters,
+        model_parameters=read.parameters,
         input=asked.input,
         output=None if read.refused else answered.output,
         usage_details=usage,

@@ -6,6 +6,8 @@ Which of them is believed first is decided here.
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Struct
 
 from kong_ai_tracing.bodies import Captured
@@ -27,6 +29,7 @@ from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usag
 
 _MAX_MODEL = 200
 _NOTHING_CAPTURED = Captured()
+_USUAL_TIERS = frozenset(("default", "standard", "on_demand"))
 _COST_HEADER = "x-litellm-response-cost"
 
 
@@ -92,6 +95,15 @@ class Reading(Struct):
         if found is None and self.is_proxied:
             found = model_in_path(self.exchange)
         return fit_model(found)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The settings asked for. The service tier is the one that was given: Langfuse prices by it."""
+        settings = self.asked.parameters
+        tier = self.answered.service_tier or text(self.answered.usage.get("service_tier"))
+        if tier is None or (tier in _USUAL_TIERS and "service_tier" not in settings):
+            return settings
+        return {**settings, "service_tier": tier}
 
     @property
     def provider(self) -> str | None:

@@ -48,6 +48,7 @@ def answered(fields: Fields, choices: list[Fields]) -> Answered:
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=finish_reason,
         response_id=word_of(fields.get("id")),
+        service_tier=word_of(fields.get("service_tier")),
         failure=failure_of(fields) or next(filter(None, failures), None),
     )
 
@@ -76,6 +77,8 @@ class Fragments:
             found.model = model.strip() or None
         if found.response_id is None and isinstance(response_id := event.get("id"), str):
             found.response_id = response_id or None
+        if isinstance(tier := event.get("service_tier"), str):
+            found.service_tier = tier or None
         usage = event.get("usage")
         if usage is None and isinstance(groqs := event.get("x_groq"), dict):
             usage = groqs.get("usage")

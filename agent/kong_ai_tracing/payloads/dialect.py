@@ -46,6 +46,8 @@ class Answered(Struct):
     usage: dict[str, Any] = field(default_factory=dict)
     finish_reason: str | None = None
     response_id: str | None = None
+    service_tier: str | None = None
+    """At which service, and so at which price, it was answered."""
     response_length: int | None = None
     """Characters of text in it."""
     failure: Failure | None = None

@@ -98,7 +98,9 @@ def _read_response(fields: Fields) -> Answered:
     return _answered({name: value_of(raw) for name, raw in fields.items() if name in _MEMBERS})
 
 
-_MEMBERS = frozenset(("id", "model", "usage", "status", "output", "error", "incomplete_details"))
+_MEMBERS = frozenset(
+    ("id", "model", "usage", "status", "output", "error", "incomplete_details", "service_tier")
+)
 
 
 def _answered(response: dict[str, Any]) -> Answered:
@@ -109,6 +111,7 @@ def _answered(response: dict[str, Any]) -> Answered:
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=_finish_reason(response),
         response_id=text_or_none(response.get("id")),
+        service_tier=text_or_none(response.get("service_tier")),
         failure=failure_in(response.get("error")),
     )
     _set_output(found, dicts_of(response.get("output")))
