@@ -152,7 +152,8 @@ def commands_in(text: str) -> Iterator[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/cli.md", "docs/delivery.md", "CHANGELOG.md", "kong/README.md"]
+    "name",
+    ["README.md", "docs/cli.md", "docs/delivery.md", "docs/operations.md", "CHANGELOG.md", "kong/README.md"],
 )
 def test_every_command_in_the_documentation_works(name):
     """Commands exist, and so do the options that stand with them."""
