@@ -228,8 +228,11 @@ class Machine:
         """
         inode = path.stat().st_ino
         content = self.content.pop(inode, [])
+        if self.running and inode not in self.unreadable:
+            self.deleted.append(content)
+        else:
+            self.losses.add(content)
         self.unreadable.discard(inode)
-        self.deleted.append(content) if self.running else self.losses.add(content)
 
     def close_to_the_daemon(self) -> None:
         if self.log.exists():
@@ -304,7 +307,9 @@ class Machine:
         clock = self.loop.time
         self._store = Store(self.state)
         restored = self._store.restore()
-        self.files = LogFiles([str(self.log)], restored.files, looks=restored.looks)
+        self.files = LogFiles(
+            [str(self.log)], restored.files, looks=restored.looks, rotations=restored.rotations
+        )
         self.delivery = Delivery(
             self.sink,
             self._store,

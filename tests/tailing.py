@@ -10,6 +10,7 @@ import msgspec
 from kong_ai_tracing.files import FileRecord, LogFiles, Position, ScanResult
 from kong_ai_tracing.lines import Line, OversizedLine, marker_of
 from kong_ai_tracing.patterns import Look
+from kong_ai_tracing.rotationrisk import Rotations
 
 
 def line(number: int, width: int = 100) -> str:
@@ -34,6 +35,7 @@ class Tail:
         self.options = {"chunk_bytes": 4096, **options}
         self.stored: dict[int, FileRecord] = {}
         self.looks: list[Look] = []
+        self.rotations: dict[str, Rotations] = {}
         self.notices: list[str] = []
         self.lost_bytes = 0
         self.got: list[Line | OversizedLine] = []
@@ -48,6 +50,7 @@ class Tail:
                 record = msgspec.structs.replace(record, offset=old.offset, marker=old.marker)
             self.stored[record.file_id] = record
         self.looks += result.looks
+        self.rotations.update((one.log, one) for one in result.rotations)
         for file_id in result.retired:
             self.stored.pop(file_id, None)
         self.notices += [notice.kind for notice in result.notices]
@@ -95,7 +98,13 @@ class Tail:
     async def restart(self) -> None:
         """As after a crash: only what was stored is left."""
         await self.files.close()
-        self.files = LogFiles(self.patterns, list(self.stored.values()), looks=self.looks, **self.options)
+        self.files = LogFiles(
+            self.patterns,
+            list(self.stored.values()),
+            looks=self.looks,
+            rotations=self.rotations.values(),
+            **self.options,
+        )
 
 
 def text(item: Line | OversizedLine) -> str:

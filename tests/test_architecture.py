@@ -13,7 +13,8 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 ORDER = """
     errors threads ids times jsontext excerpts secret endpoint listenaddress outcomes
     archivefiles
-    lines identity notices patterns streams copies streamtable settling catalog compressed rotationrisk files watcher
+    lines identity notices patterns streams copies streamtable rotationrisk settling
+    catalog compressed files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage payloads sections providers
     observations labels contextsources mapping traceids places offers tracekeys
     optouts context levels timing facts readings

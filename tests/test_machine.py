@@ -33,7 +33,8 @@ class HostLife(RuleBasedStateMachine):
         self.host = Machine(Path(self.directory.name))
 
     @initialize(
-        outbox=st.sampled_from([20_000, 1 << 20]), on_full=st.sampled_from(["pause", "pause", "drop_oldest"])
+        outbox=st.sampled_from([4_000, 20_000, 1 << 20]),
+        on_full=st.sampled_from(["pause", "pause", "drop_oldest"]),
     )
     def begin(self, outbox: int, on_full: OnFull) -> None:
         # What is rotated before the very first start is history, so that comes first; the log is still empty.
@@ -46,6 +47,16 @@ class HostLife(RuleBasedStateMachine):
     @rule(writer=WRITERS, kind=KINDS, count=st.integers(1, 12))
     def write(self, writer: int, kind: str, count: int) -> None:
         self.host.write(writer, kind, count)
+
+    @rule(writer=WRITERS, count=st.integers(5, 40))
+    def write_many(self, writer: int, count: int) -> None:
+        self.host.write(writer, "call", count)
+
+    @rule(writer=WRITERS, count=st.integers(1, 5))
+    def write_where_it_is(self, writer: int, count: int) -> None:
+        """As a worker that was reloaded a moment ago."""
+        self.host.reopen(writer)
+        self.host.write(writer, "shared", count)
 
     @rule(writer=WRITERS)
     def write_half_a_line(self, writer: int) -> None:
@@ -123,6 +134,11 @@ class HostLife(RuleBasedStateMachine):
     @rule(moods=st.lists(st.sampled_from(MOODS), min_size=1, max_size=6))
     def change_mood(self, moods: list[str]) -> None:
         self.host.sink.moods.extend(moods)
+
+    @rule(tries=st.integers(10, 40))
+    def go_away(self, tries: int) -> None:
+        """Long enough for a small outbox to be full, and for reading to wait."""
+        self.host.sink.moods.extend(["503"] * tries)
 
     @precondition(lambda self: len(self.host.sink.poisoned) < 3)
     @rule(ahead=st.integers(0, 5))
@@ -218,7 +234,7 @@ class HostLife(RuleBasedStateMachine):
 TestHostLife = HostLife.TestCase
 TestHostLife.settings = settings(
     max_examples=EXAMPLES,
-    stateful_step_count=25,
+    stateful_step_count=40,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )

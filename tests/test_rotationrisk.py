@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_ai_tracing.rotationrisk import about
+from kong_ai_tracing.rotationrisk import Rotations, about
 from tailing import Tail, lines, write
 
 HOUR = 3600.0
@@ -78,6 +78,29 @@ async def test_it_is_told_again_after_it_was_over(day):
     assert day.tail.files.risks == []
     await day.hour(read=False)
     assert day.tail.notices.count("rotation_risk") == told + 1
+
+
+async def test_the_rhythm_survives_a_restart(day):
+    """And what was rotated meanwhile is reckoned with."""
+    for _ in range(8):
+        await day.hour()
+    await day.hour(read=False)
+    (before,) = day.tail.files.risks
+    await day.tail.restart()
+    await day.tail.scan()
+    day.now += 60
+    await day.tail.scan()
+    oldest = min(day.tail.files.risks, key=lambda risk: risk.deleted_in_seconds)
+    assert oldest.deleted_in_seconds == pytest.approx(before.deleted_in_seconds - HOUR / 6, abs=120)
+
+
+def test_rotations_that_nobody_saw_are_reckoned_with():
+    """Four hours after the last one of an hourly rhythm at least three more have been."""
+    known = Rotations("ai.log", rotated_at=[0.0, HOUR, 2 * HOUR], kept=4)
+    assert known.deleted_in_seconds(0, 2 * HOUR) == 4 * HOUR
+    assert known.deleted_in_seconds(3, 2.5 * HOUR) == 0.5 * HOUR
+    assert known.deleted_in_seconds(3, 6.5 * HOUR) == 0.0 * HOUR
+    assert Rotations("ai.log", rotated_at=[0.0], kept=4).deleted_in_seconds(0, 0.0) is None
 
 
 async def test_nothing_is_said_before_the_rhythm_and_the_number_are_known(tmp_path):

@@ -15,6 +15,7 @@ from rich.console import Console
 from kong_ai_tracing.config import Config, Delivery
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import EMPTY_MARKER
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import LOCK_NAME
 from kong_ai_tracing.status import Seen, is_running, report_of
 from kong_ai_tracing.statusreport import EXIT_CODES, FileLag, Outbox, Report, Target, as_json, together
@@ -174,6 +175,32 @@ def test_the_status_is_read_beside_an_open_store(tmp_path):
     assert report(read_status(tmp_path)).state == "healthy"
 
 
+def test_it_is_told_when_rotation_will_delete_what_is_unread(log):
+    """From the rhythm that was seen and the generations that are there; a problem when reading waits."""
+    day = 86_400.0
+    seen = Rotations(str(log), rotated_at=[NOW - 2.9 * day, NOW - 1.9 * day, NOW - 0.9 * day], kept=2)
+    log.rename(log.with_name("ai.log.1"))
+    log.write_bytes(b"x")
+    old = log.with_name("ai.log.1")
+    os.utime(log, (NOW, NOW))
+    os.utime(old, (NOW - day, NOW - day))
+    status = msgspec.structs.replace(
+        stored(record(old, offset=900), record(log, offset=1, file_id=2), paused="the outbox is full"),
+        rotations={str(log): seen},
+    )
+    said = report(status)
+    assert [file.deleted_in_seconds for file in said.files] == [None, pytest.approx(0.1 * day)]
+    assert any(
+        f"100 unread bytes of {old} will be deleted by rotation in about 2 h" in p for p in said.problems
+    )
+    text = io.StringIO()
+    print_report(said, Console(file=text, width=200))
+    assert "deleted in" in text.getvalue()
+    assert "about 2 h" in text.getvalue()
+    reading = msgspec.structs.replace(status, health={})
+    assert not any("deleted" in problem for problem in report(reading).problems)
+
+
 def test_the_report_is_json_and_text(log):
     """The same facts for programs and for people."""
     said = report(stored(record(log, offset=900), state="holding", reason="401 Unauthorized"))
@@ -184,6 +211,7 @@ def test_the_report_is_json_and_text(log):
         "size": 1000,
         "lag_bytes": 100,
         "lag_seconds": None,
+        "deleted_in_seconds": None,
         "destination": "langfuse",
     }
     out = io.StringIO()

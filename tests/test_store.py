@@ -15,6 +15,7 @@ from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import EMPTY_MARKER, Origin, SetAside, marker_of
 from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress, Refusal
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storestatus import read_status
@@ -77,6 +78,16 @@ def test_a_first_look_is_remembered(store: Store) -> None:
         store.commit(Commit(Progress(looks=[look])))
     with contextlib.closing(again(store)) as found:
         assert found.restore().looks == [look]
+
+
+def test_the_rhythm_of_rotation_is_kept(store: Store) -> None:
+    """The newest of each log, for the next run and for `status`."""
+    one = Rotations("/var/log/kong-ai/ai.log", 7, 3, [1.0, 2.5], 3)
+    store.commit(Commit(rotations={one.log: Rotations(one.log)}))
+    store.commit(Commit(rotations={one.log: one}))
+    with contextlib.closing(again(store)) as found:
+        assert found.restore().rotations == [one]
+        assert found.status().rotations == {one.log: one}
 
 
 def test_a_root_has_a_row_until_its_trace_is_remembered(store: Store) -> None:

@@ -25,6 +25,7 @@ from kong_ai_tracing.identity import (
 )
 from kong_ai_tracing.notices import Notice
 from kong_ai_tracing.patterns import Candidate, Look, Patterns, family_of
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.settling import Sight, begin_anew, settle
 from kong_ai_tracing.streams import Stream, known_stream
 from kong_ai_tracing.streamtable import Key, StreamTable
@@ -43,6 +44,8 @@ class ScanResult(Struct):
     """Streams that will give no more lines: their records may go when their lines have ended."""
     vanishing: list[int]
     """Deleted files that exist only because they are held open."""
+    rotations: list[Rotations] = field(default_factory=list)
+    """What was learned of the rhythm in which logs rotate."""
     looks: list[Look] = field(default_factory=list)
     """Where patterns were looked for the first time, to be stored in the same commit as the records."""
 

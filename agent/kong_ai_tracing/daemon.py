@@ -304,6 +304,7 @@ def _service(
         config.log_paths,
         restored.files,
         looks=restored.looks,
+        rotations=restored.rotations,
         records_lost=restored.positions_lost,
         start_at=config.tailing.start_at,
         max_line_bytes=config.tailing.max_line_bytes,

@@ -12,13 +12,14 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from kong_ai_tracing.batches import Batch, Body
 from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.outgoing import Outgoing
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.sending import Destination, Receipt, Sender
 from kong_ai_tracing.settlement import DeliveryLimits, Settlement
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError
@@ -400,6 +401,10 @@ class Delivery:
         return True
 
     # -- health, for `status` and the log
+
+    def note_rotations(self, rotations: Iterable[Rotations]) -> None:
+        """Write down what was learned of rotation: at once, also while nothing can be settled."""
+        self._ledger.note_rotations(rotations)
 
     def tell_pause(self) -> None:
         """Say once why reading waits; for the reader to call when `submit` has waited for a while."""

@@ -33,7 +33,7 @@ from kong_ai_tracing.identity import (
 from kong_ai_tracing.lines import Line, LineCutter, Origin, OversizedLine
 from kong_ai_tracing.notices import Notice, Notices
 from kong_ai_tracing.patterns import Look, Patterns
-from kong_ai_tracing.rotationrisk import RotationRisk, RotationWatch, about
+from kong_ai_tracing.rotationrisk import RotationRisk, Rotations, RotationWatch, about
 from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.streamtable import StreamTable
 from kong_ai_tracing.threads import to_its_end
@@ -74,16 +74,18 @@ class LogFiles:
         records: Iterable[FileRecord] = (),
         *,
         looks: Iterable[Look] = (),
+        rotations: Iterable[Rotations] = (),
         records_lost: bool = False,
         start_at: Literal["beginning", "end"] = "beginning",
         chunk_bytes: int = 1 << 20,
         max_line_bytes: int = 16 << 20,
         exclude: Iterable[str | os.PathLike[str]] = (),
         max_open_files: int | None = None,
-        clock: Callable[[], float] = time.monotonic,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """`records` are those that earlier scans gave, with the offsets of the lines that are done, and
-        `looks` theirs. When some were lost, unknown files may be unread: none counts as history.
+        `looks` and `rotations` theirs. When some were lost, unknown files may be unread: none counts as
+        history.
 
         `start_at` applies to files that were there before the first scan that knew nothing of them.
         """
@@ -102,7 +104,7 @@ class LogFiles:
         self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
         self._cutter = LineCutter(chunk_bytes=chunk_bytes, max_line_bytes=max_line_bytes)
         self._notices = notices
-        self._rotation = RotationWatch(clock)
+        self._rotation = RotationWatch(rotations, clock)
         self._threatened: set[str] = set()
         self._compressed = CompressedFiles(notices, max_line_bytes=max_line_bytes)
         self._handles: dict[int, AsyncFileIO] = {}
@@ -177,6 +179,7 @@ class LogFiles:
         result = self._catalog.scan()
         self._rotation.observe(self._table.streams.values())
         result.notices += self._told_risks()
+        result.rotations = self._rotation.take_changed()
         return result
 
     def _told_risks(self) -> list[Notice]:
@@ -338,5 +341,6 @@ def _joined(first: ScanResult, second: ScanResult) -> ScanResult:
         list(records.values()),
         first.retired + second.retired,
         second.vanishing,
+        first.rotations + second.rotations,
         first.looks + second.looks,
     )

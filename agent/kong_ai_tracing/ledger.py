@@ -7,7 +7,7 @@ import contextlib
 import logging
 import sqlite3
 from collections import OrderedDict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from typing import Any, TypeVar
 
 from msgspec import Struct
@@ -16,6 +16,7 @@ from kong_ai_tracing.batches import Body
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError, as_store_error
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.threads import to_its_end
@@ -122,6 +123,10 @@ class Ledger:
 
     def note_health(self, destination: str, value: dict[str, Any]) -> None:
         self._next.health[destination] = value
+        self._is_due()
+
+    def note_rotations(self, rotations: Iterable[Rotations]) -> None:
+        self._next.rotations.update((one.log, one) for one in rotations)
         self._is_due()
 
     def keep_whole(self, file_ids: Collection[int] | None = None) -> None:

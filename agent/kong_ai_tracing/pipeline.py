@@ -366,6 +366,8 @@ class Pipeline:
         for record in result.records:
             self._progress.records[record.file_id] = record
         self._progress.looks.extend(result.looks)
+        if result.rotations:
+            self._delivery.note_rotations(result.rotations)
         self._progress.retired.extend(result.retired)
 
     async def _read_again(self, call_id: str, origin: Origin, reread: Rereader) -> AICall | None:

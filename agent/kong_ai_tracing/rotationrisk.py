@@ -1,19 +1,20 @@
 """How long unread bytes will still be there, from the rhythm in which a log was seen to rotate.
 
 What comes in is the table of streams after each scan; what goes out is an estimate for each file that is
-behind. It needs two rotations to know the rhythm, and one at which the number of generations stayed the same
-to know how many are kept: before that nothing is said.
+behind, and the rhythm itself, for the next run and for `status`. It needs two rotations to know the rhythm,
+and one at which the number of generations stayed the same to know how many are kept: before that nothing
+is said.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from statistics import median
 
 from msgspec import Struct, field
+from msgspec.structs import replace
 
 from kong_ai_tracing.streams import Stream
 
@@ -43,14 +44,27 @@ class RotationRisk(Struct, frozen=True):
         return late and self.deleted_in_seconds < WARNING_SECONDS
 
 
-class _Family(Struct):
-    """The generations of one log."""
+class Rotations(Struct):
+    """What is known of the generations of one log."""
 
+    log: str
+    """The name that they share."""
     live_id: int = 0
     count: int = 0
-    rotations: deque[float] = field(default_factory=lambda: deque(maxlen=_ROTATIONS_REMEMBERED))
+    rotated_at: list[float] = field(default_factory=list)
+    """Epoch seconds, the last ones."""
     kept: int | None = None
     """So many generations stay, the live one counted."""
+
+    def deleted_in_seconds(self, younger: int, now: float) -> float | None:
+        """How long a generation will be there when so many are younger; None when that is not known."""
+        if self.kept is None or len(self.rotated_at) < 2:
+            return None
+        interval = max(1.0, median(later - earlier for earlier, later in pairwise(self.rotated_at)))
+        # While nobody looked, rotation went on: one may be due now, those before it have been.
+        unseen = max(0, int((now - self.rotated_at[-1]) // interval) - 1)
+        due = self.rotated_at[-1] + (self.kept - younger + unseen) * interval
+        return max(0.0, due - now)
 
 
 class _Pace(Struct):
@@ -61,11 +75,12 @@ class _Pace(Struct):
 
 
 class RotationWatch:
-    """Looks at the streams after each scan."""
+    """Looks at the streams after each scan. `known` is what earlier runs learned."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, known: Iterable[Rotations] = (), clock: Callable[[], float] = time.time) -> None:
         self._clock = clock
-        self._families: dict[str, _Family] = {}
+        self._families = {one.log: one for one in known}
+        self._changed: dict[str, Rotations] = {}
         self._paces: dict[int, _Pace] = {}
         self.risks: list[RotationRisk] = []
         """Of the files that are behind, as far as something can be said."""
@@ -78,7 +93,7 @@ class RotationWatch:
             if stream.links:
                 families.setdefault(stream.family, []).append(stream)
         for name, members in families.items():
-            self._note_rotation(self._families.setdefault(name, _Family()), members, now)
+            self._note_rotation(self._families.setdefault(name, Rotations(name)), members, now)
         behind = [
             one for members in families.values() for one in members if one.behind and not one.compressed
         ]
@@ -86,35 +101,39 @@ class RotationWatch:
         risks = [self._risk_of(one, families[one.family], now) for one in behind]
         self.risks = [risk for risk in risks if risk is not None]
 
-    def _note_rotation(self, family: _Family, members: list[Stream], now: float) -> None:
+    def take_changed(self) -> list[Rotations]:
+        """What was learned since the last call."""
+        changed, self._changed = list(self._changed.values()), {}
+        return changed
+
+    def _note_rotation(self, family: Rotations, members: list[Stream], now: float) -> None:
         live_id = max((one.file_id for one in members if not one.is_history), default=family.live_id)
         if live_id != family.live_id:
             if family.live_id:
-                family.rotations.append(now)
+                family.rotated_at = [*family.rotated_at, now][-_ROTATIONS_REMEMBERED:]
                 family.kept = len(members) if len(members) == family.count else None
             family.live_id = live_id
             family.count = len(members)
+            self._changed[family.log] = replace(family)
 
     def _pace_of(self, stream: Stream, now: float) -> _Pace:
         pace = self._paces.get(stream.file_id)
         if pace is None:
             return _Pace(now, stream.read_to)
-        if now - pace.since < _PACE_SECONDS:
+        if 0 <= now - pace.since < _PACE_SECONDS:
             return pace
+        if now < pace.since:
+            return _Pace(now, stream.read_to)  # the clock was put back
         return _Pace(now, stream.read_to, max(0, stream.read_to - pace.read_to) / (now - pace.since))
 
     def _risk_of(self, stream: Stream, members: list[Stream], now: float) -> RotationRisk | None:
         family, pace = self._families[stream.family], self._paces[stream.file_id].bytes_per_second
-        if pace is None or family.kept is None or len(family.rotations) < 2:
-            return None
-        times = list(family.rotations)
-        interval = median(later - earlier for earlier, later in pairwise(times))
         younger = sum(one.file_id > stream.file_id and not one.is_history for one in members)
-        deleted_in = times[-1] + (family.kept - younger) * interval - now
+        deleted_in = family.deleted_in_seconds(younger, now)
+        if pace is None or deleted_in is None:
+            return None
         unread = stream.size - stream.read_to
-        return RotationRisk(
-            stream.family, stream.path, unread, max(0.0, deleted_in), unread / pace if pace else None
-        )
+        return RotationRisk(stream.family, stream.path, unread, deleted_in, unread / pace if pace else None)
 
 
 def about(seconds: float) -> str:

@@ -18,7 +18,9 @@ from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.patterns import family_of
 from kong_ai_tracing.projects import projects_of
+from kong_ai_tracing.rotationrisk import WARNING_SECONDS, Rotations, about
 from kong_ai_tracing.statedir import LOCK_NAME
 from kong_ai_tracing.statusreport import FileLag, Outbox, Report, Target, together
 from kong_ai_tracing.storerepair import Damage, damages
@@ -66,6 +68,8 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
     """What the numbers of one destination mean at `now` (epoch seconds)."""
     status = seen.status
     files = _lags(config, name, status.files if status else [], now)
+    if status is not None:
+        files = [_with_deletion(file, status.rotations, now) for file in files]
     report = Report(
         "never_run",
         [_NEVER_RUN],
@@ -97,6 +101,7 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
             running,
             drops_oldest=config.delivery.on_full == "drop_oldest",
         ),
+        *_threats(files, waits=running is False or bool(target.paused) or quiet_seconds > _STALLED_SECONDS),
     ]
     return replace(
         report,
@@ -159,6 +164,38 @@ def _lag(path: str, offset: int, size: int | None, now: float) -> FileLag:
         size = None  # The offset counts its content, whose size nobody knows yet.
     unread = None if size is None else max(0, size - offset)
     return FileLag(path, offset, size, unread, _oldest_unread_seconds(path, offset, now) if unread else None)
+
+
+def _with_deletion(file: FileLag, rotations: Mapping[str, Rotations], now: float) -> FileLag:
+    """A lag with what rotation will make of it."""
+    known = rotations.get(family_of(file.path))
+    if known is None or not file.lag_bytes:
+        return file
+    seconds = known.deleted_in_seconds(_younger_generations(Path(file.path)), now)
+    return file if seconds is None else replace(file, deleted_in_seconds=round(seconds))
+
+
+def _younger_generations(path: Path) -> int:
+    family = family_of(str(path))
+    try:
+        written_ns = path.stat().st_mtime_ns
+        return sum(
+            family_of(str(other)) == family and other.stat().st_mtime_ns > written_ns
+            for other in path.parent.iterdir()
+        )
+    except OSError:
+        return 0
+
+
+def _threats(files: list[FileLag], *, waits: bool) -> Iterator[str]:
+    """What rotation will delete when reading goes on to wait."""
+    for file in files:
+        seconds = file.deleted_in_seconds
+        if waits and seconds is not None and seconds < WARNING_SECONDS:
+            yield (
+                f"{file.lag_bytes} unread bytes of {file.path} will be deleted by rotation in "
+                f"{about(seconds)} at this pace: keep more generations (logrotate's rotate)"
+            )
 
 
 def _oldest_unread_seconds(path: str, offset: int, now: float) -> float | None:

@@ -24,6 +24,8 @@ class FileLag(Struct, frozen=True):
     lag_bytes: int | None
     lag_seconds: float | None = None
     """How long ago the oldest unread request began; None when nothing is unread or it cannot be seen."""
+    deleted_in_seconds: float | None = None
+    """When rotation will delete unread bytes, at the pace that was seen; None when nothing can be said."""
     destination: str = ""
     """Whose position it is: each destination reads for itself."""
 

@@ -11,6 +11,7 @@ from rich.text import Text
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.excerpts import visible
+from kong_ai_tracing.rotationrisk import about
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 
 _WIDTH_WITHOUT_TERMINAL = 160
@@ -48,7 +49,8 @@ def _files(files: list[FileLag], *, several: bool) -> Table:
     table.add_column("file", overflow="fold")
     if several:
         table.add_column("for", no_wrap=True)
-    for name in ("size", "read", "unread", "behind"):
+    threatened = any(file.deleted_in_seconds is not None for file in files)
+    for name in ("size", "read", "unread", "behind", *(["deleted in"] if threatened else [])):
         table.add_column(name, justify="right", no_wrap=True)
     for file in files:
         compressed = file.path.endswith(COMPRESSED_SUFFIXES)
@@ -58,7 +60,9 @@ def _files(files: list[FileLag], *, several: bool) -> Table:
         behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
         whose = [Text(visible(file.destination))] if several else []
         path = Text(visible(file.path, _LONGEST))
-        table.add_row(path, *whose, size, readable_size(file.offset), unread, behind)
+        seconds = file.deleted_in_seconds
+        deleted = [about(seconds) if seconds is not None else ""] if threatened else []
+        table.add_row(path, *whose, size, readable_size(file.offset), unread, behind, *deleted)
     return table
 
 

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import orjson
 from msgspec import msgpack
 
@@ -28,7 +29,7 @@ from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import as_store_error
 from kong_ai_tracing.storerows import body_digest, body_is_intact, file_row, held_call, held_row
 from kong_ai_tracing.storeschema import connect, create, migrate
-from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, status_of
+from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, read_rotations, status_of
 from kong_ai_tracing.storesteps import Commit, Restored
 from kong_ai_tracing.storetrouble import TroubleNote
 from kong_ai_tracing.traces import RememberedTrace
@@ -110,6 +111,7 @@ class Store:
             outbox=[number for (number,) in db.execute("SELECT number FROM outbox ORDER BY number")],
             follows=dict(db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
             looks=[Look(*row) for row in db.execute("SELECT pattern, directory FROM looks")],
+            rotations=list(read_rotations(db).values()),
             positions_lost=self._positions_lost,
         )
 
@@ -202,6 +204,10 @@ class Store:
             self._db.executemany(
                 "INSERT OR REPLACE INTO health VALUES (?, ?)",
                 [(name, orjson.dumps(value).decode()) for name, value in commit.health.items()],
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO rotations VALUES (?, ?)",
+                [(log, msgspec.json.encode(one).decode()) for log, one in commit.rotations.items()],
             )
             self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
 

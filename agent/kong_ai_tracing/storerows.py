@@ -14,6 +14,7 @@ from msgspec import Struct, msgpack
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import Origin
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.traces import RememberedTrace
 
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)
@@ -116,6 +117,8 @@ def is_intact(table: str, row: Mapping[str, Any]) -> bool:
                 msgpack.decode(row["call"], type=AICall)
             case "remembered":
                 msgpack.decode(row["trace"], type=RememberedTrace)
+            case "rotations":
+                msgspec.json.decode(row["value"], type=Rotations)
             case "health":
                 orjson.loads(row["value"])
     except (msgspec.MsgspecError, ValueError):

@@ -7,10 +7,12 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import orjson
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import as_store_error, is_damage
 from kong_ai_tracing.storerows import FILE_COLUMNS, file_record
 from kong_ai_tracing.storeschema import side_files, version_of
@@ -31,6 +33,8 @@ class StoreStatus(Struct, frozen=True):
     held: int
     health: dict[str, dict[str, Any]]
     updated_at_ms: int
+    rotations: dict[str, Rotations] = field(default_factory=dict)
+    """The rhythm in which logs rotate, by log."""
 
 
 def read_status(state_dir: Path) -> StoreStatus | None:
@@ -80,7 +84,16 @@ def status_of(db: sqlite3.Connection) -> StoreStatus:
         held=one("SELECT count(*) FROM held")[0],
         health={name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")},
         updated_at_ms=one("SELECT coalesce(max(committed_ms), 0) FROM clock")[0],
+        rotations=read_rotations(db),
     )
+
+
+def read_rotations(db: sqlite3.Connection) -> dict[str, Rotations]:
+    """Nothing of a database of an older format, which `status` reads as well."""
+    if db.execute("SELECT count(*) FROM sqlite_master WHERE name = 'rotations'").fetchone() == (0,):
+        return {}
+    rows = db.execute("SELECT log, value FROM rotations")
+    return {log: msgspec.json.decode(value, type=Rotations) for log, value in rows}
 
 
 def read_files(db: sqlite3.Connection) -> list[FileRecord]:

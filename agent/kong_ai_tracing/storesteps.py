@@ -11,6 +11,7 @@ from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import RememberedTrace
 
@@ -29,6 +30,8 @@ class Restored(Struct, frozen=True):
     """Which of them must arrive after all up to another number."""
     looks: list[Look] = field(default_factory=list)
     """Where patterns have been looked for."""
+    rotations: list[Rotations] = field(default_factory=list)
+    """The rhythm in which logs rotate."""
     positions_lost: bool = False
     """An earlier database was damaged: files that are not among these may have been read in part."""
 
@@ -45,6 +48,8 @@ class Commit(Struct):
     health: dict[str, dict[str, Any]] = field(default_factory=dict)
     new_roots: dict[int, dict[str, int]] = field(default_factory=dict)
     """By batch number: the roots that it will send for the first time."""
+    rotations: dict[str, Rotations] = field(default_factory=dict)
+    """By log."""
     uploaded: list[int] = field(default_factory=list)
     """Media that need not be kept, by their numbers."""
 
@@ -57,6 +62,7 @@ class Commit(Struct):
             or self.held_by_value
             or self.health
             or self.new_roots
+            or self.rotations
             or self.uploaded
         )
 
@@ -70,4 +76,5 @@ class Commit(Struct):
         self.held_by_value.update(later.held_by_value)
         self.health.update(later.health)
         self.new_roots.update(later.new_roots)
+        self.rotations.update(later.rotations)
         self.uploaded.extend(later.uploaded)
