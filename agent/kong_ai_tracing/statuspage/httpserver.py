@@ -115,6 +115,8 @@ class HttpServer:
                 await self._converse(reader, writer)
         except (TimeoutError, OSError):
             pass  # his loss
+        except asyncio.CancelledError:
+            pass  # pushed out, or a stop; asyncio's streams would log it as a defect of ours
         finally:
             del self._open[task]
             writer.transport.abort()
@@ -181,7 +183,10 @@ def _encoded(http: h11.Connection, response: Response, *, head_alone: bool) -> b
         **_HEADERS,
         **response.headers,
     }
-    events: list[h11.Event] = [h11.Response(status_code=response.status, headers=list(headers.items()))]
+    status = HTTPStatus(response.status)
+    events: list[h11.Event] = [
+        h11.Response(status_code=status, reason=status.phrase, headers=list(headers.items()))
+    ]
     if not head_alone:
         events.append(h11.Data(data=response.body))
     events.append(h11.EndOfMessage())
