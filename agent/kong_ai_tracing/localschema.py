@@ -57,6 +57,9 @@ _MIGRATIONS = (
         WHERE json_extract(details, '$.origin') IS NULL
            OR json_extract(details, '$.metadata.kong_object') IS NOT NULL
     );
+    DROP INDEX observations_by_start;
+    CREATE INDEX calls_by_start ON observations (started_ms, ended_ms, level, input_tokens, output_tokens, cost,
+        model, user_id, service) WHERE is_call;
     DROP INDEX traces_by_start;
     CREATE INDEX traces_by_start ON traces (started_ms);
     CREATE INDEX traces_by_latency ON traces (latency_ms);

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import signal
 import sys
 import webbrowser
 from collections.abc import Sequence
@@ -25,12 +26,11 @@ def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: boo
     except ModuleNotFoundError as error:
         if error.name not in _NEEDED:
             raise
-        raise OperatorError(
-            f"view needs {error.name}: install kong-ai-tracing[view], "
-            "or the Debian packages python3-starlette, python3-uvicorn and python3-jinja2"
-        ) from None
+        raise OperatorError(f"view needs {error.name}: install kong-ai-tracing[view]") from None
     address = server.parse_address(listen)
-    with contextlib.ExitStack() as stack:
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a private store must not be left behind
+        signal.signal(number, signal.default_int_handler)
+    with contextlib.suppress(KeyboardInterrupt), contextlib.ExitStack() as stack:
         listening = stack.enter_context(contextlib.closing(server.listen(address)))
         if paths:
             source = stack.enter_context(sources.log_files(config, paths))

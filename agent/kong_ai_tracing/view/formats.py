@@ -9,6 +9,7 @@ from typing import Any
 from kong_ai_tracing.view.texts import marked, pretty, shortened, visible
 
 _MAX_VALUE = 4000
+_MAX_WORD = 300
 
 
 def moment(epoch_ms: int) -> str:
@@ -47,6 +48,12 @@ def value(said: Any) -> str:
     return f"{shown} … {left_out:,} characters more" if left_out else shown
 
 
+def word(said: str) -> str:
+    """A name or a label."""
+    shown, left_out = shortened(said, _MAX_WORD)
+    return visible(shown) + ("…" if left_out else "")
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "iso": iso,
@@ -54,6 +61,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "count": count,
     "cost": cost,
     "value": value,
-    "visible": visible,
+    "visible": word,
     "marked": marked,
 }

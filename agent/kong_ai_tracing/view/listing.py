@@ -192,13 +192,13 @@ def _hits(db: sqlite3.Connection, text: str) -> list[int] | None:
     for (number,) in db.execute("SELECT number FROM words ORDER BY number DESC").fetchall():
         if not wanted or len(hits) >= MAX_HITS:
             break
-        query = f"SELECT rowid FROM words_{number} WHERE text MATCH ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608
+        query = f"SELECT rowid FROM words_{number} WHERE words_{number} MATCH ? ORDER BY rowid DESC LIMIT ?"  # noqa: S608
         try:
             hits += [hit for (hit,) in db.execute(query, (wanted, MAX_HITS - len(hits)))]
         except sqlite3.OperationalError as error:
-            if "fts5" not in str(error):
+            if "phrase queries" not in str(error):
                 raise
-            return []  # what Python takes for one word is several or none to SQLite
+            return []  # what Python takes for one word is several to SQLite
     return hits
 
 

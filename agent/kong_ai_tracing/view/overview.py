@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
+import orjson
 from msgspec import Struct, field
 
 GROUPS = {"model": "model", "user": "user_id", "service": "service"}
@@ -76,16 +78,19 @@ def look(db: sqlite3.Connection, range_: str, group: str, now_ms: int) -> Overvi
     step_ms = next((each for each in _STEPS if seconds / each <= _BARS), -(-seconds // _BARS)) * 1000
     since_ms -= since_ms % step_ms
     bars = (until_ms - since_ms) // step_ms + 1
-    query = _CALLS.format(column=GROUPS[group])
-    rows = db.execute(query, (since_ms, step_ms, since_ms, until_ms)).fetchall()
-    return _summed(rows, Overview(since_ms, step_ms, bars, _largest(rows)))
+    column = GROUPS[group]
+    largest = db.execute(_LARGEST.format(column=column), (since_ms, until_ms, _SHOWN_GROUPS)).fetchall()
+    names = [name for (name,) in largest]
+    wanted = orjson.dumps([name for name in names if name is not None]).decode()
+    others = None if None in names else OTHERS
+    values = (since_ms, step_ms, wanted, OTHERS, others, since_ms, until_ms)
+    rows = db.execute(_CALLS.format(column=column), values)
+    return _summed(rows, Overview(since_ms, step_ms, bars, [name or NOBODY for name in names]))
 
 
-def _summed(rows: list[tuple[Any, ...]], overview: Overview) -> Overview:
-    shown = set(overview.groups)
+def _summed(rows: Iterable[tuple[Any, ...]], overview: Overview) -> Overview:
     for bar, name, *sums in rows:
-        group = (name or NOBODY) if (name or NOBODY) in shown else OTHERS
-        row = tuple(sums)
+        group, row = name or NOBODY, tuple(sums)
         overview.total.add(row)
         overview.by_group.setdefault(group, Sums()).add(row)
         overview.by_bar.setdefault(bar, Sums()).add(row)
@@ -93,14 +98,6 @@ def _summed(rows: list[tuple[Any, ...]], overview: Overview) -> Overview:
     if OTHERS in overview.by_group and OTHERS not in overview.groups:
         overview.groups.append(OTHERS)
     return overview
-
-
-def _largest(rows: list[tuple[Any, ...]]) -> list[str]:
-    calls: defaultdict[str, int] = defaultdict(int)
-    for _, name, _, count, *_ in rows:
-        calls[name or NOBODY] += count
-    largest = sorted(calls, key=lambda name: (-calls[name], name))
-    return largest[:_SHOWN_GROUPS]
 
 
 def _first_ms(db: sqlite3.Connection, now_ms: int) -> int:
@@ -112,15 +109,17 @@ def _last_ms(db: sqlite3.Connection, now_ms: int) -> int:
 
 
 # A call is what came from a line of the log; roots of groups and steps within a call are none.
-_CALLS = """
-    SELECT (started_ms - ?) / ? AS bar, {column},
+_RANGE = "FROM observations INDEXED BY calls_by_start WHERE is_call AND started_ms BETWEEN ? AND ?"
+_LARGEST = f"SELECT {{column}} {_RANGE} GROUP BY 1 ORDER BY count(*) DESC, 1 LIMIT ?"
+_CALLS = f"""
+    SELECT (started_ms - ?) / ? AS bar,
+        CASE WHEN {{column}} IN (SELECT value FROM json_each(?)) THEN {{column}}
+             WHEN {{column}} IS NOT NULL THEN ? ELSE ? END AS shown,
         CASE WHEN ended_ms - started_ms < 100 THEN ended_ms - started_ms
              WHEN ended_ms - started_ms < 1000 THEN (ended_ms - started_ms) / 10 * 10
              WHEN ended_ms - started_ms < 10000 THEN (ended_ms - started_ms) / 100 * 100
              WHEN ended_ms - started_ms < 100000 THEN (ended_ms - started_ms) / 1000 * 1000
              ELSE (ended_ms - started_ms) / 10000 * 10000 END AS latency,
         count(*), sum(level = 'ERROR'), sum(input_tokens), sum(output_tokens), sum(cost)
-    FROM observations
-    WHERE started_ms BETWEEN ? AND ? AND is_call
-    GROUP BY bar, {column}, latency
-"""
+    {_RANGE} GROUP BY bar, shown, latency
+"""  # noqa: S608

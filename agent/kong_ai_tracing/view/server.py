@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import socket
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -35,11 +34,14 @@ def listen(address: Address) -> socket.socket:
     """A socket at that address. Raises OperatorError when it cannot be had."""
     try:
         family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-        return socket.create_server((address.host, address.port), family=family)
+        listening = socket.create_server((address.host, address.port), family=family)
     except OSError as error:
         raise OperatorError(
             f"cannot listen at {address.host}:{address.port}: {error.strerror or error}"
         ) from None
+    # asyncio does this itself only for sockets that it made; without it each answer waits for 40 ms.
+    listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listening
 
 
 def is_loopback(listening: socket.socket) -> bool:
@@ -66,5 +68,4 @@ def serve(
         timeout_graceful_shutdown=_STOP_SECONDS,
     )
     announce(keys.token)
-    with contextlib.suppress(KeyboardInterrupt):
-        uvicorn.Server(config).run(sockets=[listening])
+    uvicorn.Server(config).run(sockets=[listening])

@@ -77,8 +77,10 @@ def _private(config: Config, folder: Path) -> Config:
 
 def _read(config: Config, paths: Sequence[Path], viewer: int) -> None:
     """Archives first, then plain files for as long as we are watched."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     _end_with(viewer)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the viewer, which then ends us
+    for number in (signal.SIGINT, signal.SIGHUP):  # they are for the viewer, which then ends us
+        signal.signal(number, signal.SIG_IGN)
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     from kong_ai_tracing import backfill, daemon, logs
 
