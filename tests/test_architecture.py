@@ -29,7 +29,7 @@ ORDER = """
     archives
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    tree progressbar service vitals checks statusreport status statuspage daemon backfill preview check statustext
+    tree progressbar service vitals following checks statusreport status statuspage daemon backfill preview check statustext
     topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint demolines demostory demo view
     kong kongcommand

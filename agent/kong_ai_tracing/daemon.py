@@ -8,18 +8,15 @@ import faulthandler
 import logging
 import os
 import sys
-import time
 from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from msgspec import Struct
-
 from kong_ai_tracing import __version__, assembly, logs
 from kong_ai_tracing.config import Config, ConfigError
-from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.following import Following, open_project, parts_of
 from kong_ai_tracing.heartbeat import Heartbeat
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.sdnotify import Notifier
@@ -29,13 +26,9 @@ from kong_ai_tracing.statedir import (
     DamagedStoreError,
     StateLock,
     StoreError,
-    as_store_error,
     prepare_state_dir,
 )
-from kong_ai_tracing.statussentence import View, sentence_of
-from kong_ai_tracing.store import Commit, Restored, Store
-from kong_ai_tracing.storerepair import open_store
-from kong_ai_tracing.vitals import Vitals, vitals_of
+from kong_ai_tracing.store import Commit, Store
 
 if TYPE_CHECKING:
     from kong_ai_tracing.statuspage import Now, StatusPage
@@ -47,8 +40,6 @@ _PATIENCE_SECONDS = 30.0
 
 _MOST_REPAIRS = 2
 """A state that is damaged more often in one run lies on a disk that is broken."""
-REFUSED_SHARE = 8
-"""Refused bodies may take this part of the outbox's limit."""
 
 
 def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry_run: bool = False) -> int:
@@ -71,55 +62,14 @@ def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry
             ) from None
 
 
-class _Running(Struct):
-    """A project that is being followed."""
-
-    project: Project
-    service: Service
-    files: LogFiles
-    task: asyncio.Task[int]
-
-    @property
-    def name(self) -> str:
-        return self.project.name
-
-    @property
-    def following(self) -> bool:
-        return self.service.following
-
-    def stuck(self, limit_seconds: float) -> str | None:
-        return self.service.stuck(limit_seconds)
-
-    def vitals(self) -> Vitals:
-        return vitals_of(self.name, self.service, self.files)
-
-    def sentence(self) -> str:
-        delivery, files = self.service.delivery, self.files.files()
-        accepted_ms = delivery.last_accepted_ms
-        return sentence_of(
-            View(
-                files=len(files),
-                behind_bytes=sum(file.unread_bytes for file in files),
-                unreadable=self.files.unreadable,
-                following=self.service.pipeline.following,
-                local=not self.project.config.langfuse_enabled,
-                reason=delivery.gate.reason,
-                holding=delivery.gate.holding,
-                paused=delivery.pause_reason,
-                spans_on_disk=delivery.spans_on_disk,
-                accepted_seconds_ago=None if accepted_ms is None else time.time() - accepted_ms / 1000,
-            )
-        )
-
-
 class Daemon:
     """Follows every project of the configuration, and a new configuration when it is told to read one."""
 
     def __init__(self, config: Config, reload: Callable[[], Config]) -> None:
         self._config = config
         self._read_config = reload
-        self._running: dict[str, _Running] = {}
-        self._ending: list[_Running] = []
+        self._running: dict[str, Following] = {}
+        self._ending: list[Following] = []
         self._notifier = Notifier(os.environ)
         if self._notifier.watchdog_seconds:
             faulthandler.enable()  # It ends us by SIGABRT: the journal then has where each thread was.
@@ -168,7 +118,7 @@ class Daemon:
                     await self._reload(once=once)
         return code
 
-    def _may_be_mended(self, running: _Running) -> bool:
+    def _may_be_mended(self, running: Following) -> bool:
         """Was it ended by a damaged state? Once or twice that is set aside, and a new one goes on."""
         name = running.project.name
         if not isinstance(running.task.exception(), DamagedStoreError):
@@ -211,11 +161,11 @@ class Daemon:
     async def _follow(self, projects: list[Project], *, once: bool, unwritten: Commit | None = None) -> None:
         several = len(projects) > 1
         for project in projects:
-            service, files = await _service_of(project, self._config, unwritten)
+            service, files = await open_project(project, self._config, unwritten)
             with logs.about(project.name if several else None):
                 task = asyncio.create_task(_serve(service, files, once=once))
             task.add_done_callback(lambda _: self._asked.set())
-            self._running[project.name] = _Running(project, service, files, task)
+            self._running[project.name] = Following(project, service, files, task)
         if self._stopping:
             self._stop()
 
@@ -261,58 +211,6 @@ class Daemon:
         )
 
 
-async def _service_of(
-    project: Project, whole: Config, unwritten: Commit | None = None
-) -> tuple[Service, LogFiles]:
-    """Everything that follows one project, from its state to its destination."""
-    # In a thread: to repair a large state takes its time, and the others go on meanwhile.
-    store, restored = await asyncio.to_thread(_open, project, unwritten)
-    try:
-        return _service(project, whole, store, restored, assembly.destination_of(project.config))
-    except BaseException:
-        store.close()
-        raise
-
-
-def _open(project: Project, unwritten: Commit | None) -> tuple[Store, Restored]:
-    """The state of a project.
-
-    `unwritten` is what an earlier run settled and could not write, because its state was damaged.
-    """
-    state_dir = project.config.state_dir
-    prepare_state_dir(state_dir)
-    refused_max_bytes = project.config.delivery.outbox_max_bytes // REFUSED_SHARE
-    store, restored = open_store(state_dir, refused_max_bytes=refused_max_bytes)
-    try:
-        if unwritten is not None:
-            # Without the records: the first look for files must still know that some may be missing.
-            unwritten.progress.records.clear()
-            with as_store_error(store.path):
-                store.commit(unwritten)
-            restored = store.restore()
-    except BaseException:
-        store.close()
-        raise
-    return store, restored
-
-
-def _service(
-    project: Project, whole: Config, store: Store, restored: Restored, destination: Destination
-) -> tuple[Service, LogFiles]:
-    config = project.config
-    files = LogFiles(
-        config.log_paths,
-        restored.files,
-        looks=restored.looks,
-        rotations=restored.rotations,
-        records_lost=restored.positions_lost,
-        start_at=config.tailing.start_at,
-        max_line_bytes=config.tailing.max_line_bytes,
-        exclude=[whole.state_dir],
-    )
-    return Service(config, store, restored, files, destination, match=project.match), files
-
-
 async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
     with contextlib.closing(service):
         if once:
@@ -326,7 +224,7 @@ def _dry_run(project: Project, whole: Config) -> int:
         nowhere = assembly.Nowhere(assembly.destination_of(project.config))
 
         async def read_all() -> int:
-            service, _ = _service(project, whole, store, store.restore(), nowhere)
+            service, _ = parts_of(project, whole, store, store.restore(), nowhere)
             with on_signals(STOP, service.stop):
                 return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
 
