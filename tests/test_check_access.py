@@ -14,7 +14,8 @@ import pytest
 
 import kong_ai_tracing
 from checkups import KONG, NOBODY, findings, needs_root, pretend_users, problems, run, surroundings
-from kong_ai_tracing.checks import configuration, logaccess, processes, statedir, viewers
+from kong_ai_tracing import check
+from kong_ai_tracing.checks import configuration, logaccess, processes, statedir, units, viewers
 from kong_ai_tracing.checks.viewers import Viewer
 
 pytestmark = needs_root
@@ -148,6 +149,40 @@ def test_files_that_root_left_in_the_state_directory_are_an_error(open_folder):
     assert finding.severity == "error"
     run(finding)
     assert problems(statedir.check_state_dir, here) == set()
+
+
+def test_a_state_directory_that_the_unit_may_not_write_is_an_error(open_folder, monkeypatch):
+    """The unit's sandbox has one place for the state, whatever the modes say."""
+    state = open_folder / "state"
+    state.mkdir(mode=0o700)
+    here = surroundings(
+        "/a",
+        keys={"state_dir": state},
+        etc=open_folder / "etc",
+        config_path=Path("/etc/kong-ai-tracing/config.toml"),
+    )
+    monkeypatch.setattr(units, "_PLACES", (open_folder,))
+    assert problems(statedir.check_state_dir, here) == set()
+    unit = open_folder / "systemd/system/kong-ai-tracing.service"
+    unit.parent.mkdir(parents=True)
+    unit.touch()
+    finding = findings(statedir.check_state_dir, here)["state.closed_by_unit"]
+    subprocess.run(["bash", "-ec", finding.command.removesuffix(" && systemctl daemon-reload")], check=True)
+    assert problems(statedir.check_state_dir, here) == set()
+    [written] = units.drop_ins(open_folder / "etc")
+    assert written == f"[Service]\nReadWritePaths={state}\n"
+
+
+def test_an_ordinary_user_is_sent_to_root_and_told_nothing_that_is_untrue(monkeypatch):
+    """Else the log would be opened for the wrong user, as it says."""
+    service = Viewer(viewers.SERVICE_USER, NOBODY.uid, NOBODY.gid)
+    pretend_users(monkeypatch, configuration, **{viewers.SERVICE_USER: service})
+    here = surroundings("/var/log/kong-ai/ai.log", config_path=Path("/etc/kong-ai-tracing/config.toml"))
+    with viewers.seen_by(Viewer("joe", 61_005, 61_005)):
+        found = check.find(here)
+        assert check.next_step(here, found) == "next: sudo kong-ai-tracing check"
+    assert [finding.id for finding in found] == ["config.other_user"]
+    assert list(configuration.check_user(here)) == []
 
 
 def test_a_damaged_state_that_was_set_aside_is_told(tmp_path):

@@ -166,3 +166,10 @@ def test_a_large_log_is_read_from_its_end_only(log):
         file.seek(0, 2)
         file.write(b"\n" + json.dumps(GOOD).encode() + b"\n")
     assert "1 AI call in" in found(log)["shape.ai_calls"].what
+
+
+def test_just_after_a_rotation_the_lines_before_it_are_looked_at(log):
+    """The new file is empty until the next call."""
+    lines(log.with_name("ai.log.1"), GOOD)
+    log.touch()
+    assert found(log)["shape.ai_calls"].what.startswith(f"{log}.1: 1 AI call")

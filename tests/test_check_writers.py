@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from checkups import findings, needs_root, problems, surroundings
-from kong_ai_tracing.checks import operation, processes, writers
+from kong_ai_tracing.checks import operation, processes, units, writers
 from kong_ai_tracing.checks.findings import Surroundings
 from kong_ai_tracing.checks.viewers import Viewer
 
@@ -173,7 +173,7 @@ def test_a_stopped_service_is_a_warning_and_a_program_that_was_never_installed_a
 ):
     """Who only tries it out has no unit."""
     here = surroundings(tmp_path / "ai.log", keys={"state_dir": tmp_path})
-    monkeypatch.setattr(operation, "_UNIT_PLACES", (str(tmp_path),))
+    monkeypatch.setattr(units, "_PLACES", (tmp_path,))
     assert problems(operation.check_daemon, here) == set()
     unit = tmp_path / "systemd/system/kong-ai-tracing.service"
     unit.parent.mkdir(parents=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import msgspec
 import typer
 
-from kong_ai_tracing.checks.configuration import check_configuration
+from kong_ai_tracing.checks.configuration import check_configuration, check_user
 from kong_ai_tracing.checks.findings import Check, Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import check_kongs_access, check_log_access
 from kong_ai_tracing.checks.logshape import check_log_shape
@@ -72,7 +72,9 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
 
 
 def find(here: Surroundings) -> list[Finding]:
-    """All findings, in the order of CHECKS."""
+    """All findings, in the order of CHECKS; only what makes the others worthless, when there is any."""
+    if in_vain := list(check_user(here)):
+        return in_vain
     return [finding for check in CHECKS for finding in check(here)]
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from shlex import quote
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service
-from kong_ai_tracing.checks.viewers import SERVICE_USER, myself
+from kong_ai_tracing.checks.viewers import SERVICE_USER, myself, user_named
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.config.destinations import DestinationTable
-from kong_ai_tracing.config.loading import SYSTEM_CONFIG, SYSTEM_STATE_DIR
+from kong_ai_tracing.config.loading import SYSTEM_CONFIG
 from kong_ai_tracing.secret import Secret
 
 
@@ -19,23 +19,22 @@ def check_configuration(here: Surroundings) -> Iterator[Finding]:
     """The file, the keys in it and beside it."""
     where = str(here.config_path) if here.config_path else "the environment and the defaults"
     yield Finding("config.valid", "ok", f"the configuration is valid ({where})")
-    yield from _other_user(here)
     yield from _readable_for_the_daemon(here)
     yield from _keys_for_everybody(here)
 
 
-def _other_user(here: Surroundings) -> Iterator[Finding]:
-    """An ordinary user sees neither the state of the service nor all that it may read."""
+def check_user(here: Surroundings) -> Iterator[Finding]:
+    """Whether who asks can see what the service sees. What else would be found were true for nobody."""
     me = myself()
-    is_the_service = me.uid == 0 or me.name == SERVICE_USER or here.config.state_dir == SYSTEM_STATE_DIR
-    if here.config_path == SYSTEM_CONFIG and not is_the_service:
+    if me.uid == 0 or me.name == SERVICE_USER or here.config_path != SYSTEM_CONFIG:
+        return
+    if user_named(SERVICE_USER) is not None:
         yield Finding(
             "config.other_user",
-            "warning",
-            f"this looks with the eyes of {me.name} and at the state in {here.config.state_dir}, not at"
-            " those of the service",
-            "what is found may be right for you and wrong for the service",
-            "check as root: it looks with the eyes of the service's user",
+            "error",
+            f"{me.name} does not see the logs and the state as {SERVICE_USER} does",
+            "what a check finds must be true for the service",
+            "check as root: it looks with the rights of the service's user",
             "sudo kong-ai-tracing check",
         )
 

@@ -11,6 +11,8 @@ from kong_ai_tracing.checks.findings import Finding, Surroundings
 def next_step(here: Surroundings, findings: Sequence[Finding]) -> str:
     """One sentence with one command, or nothing when there is nothing left to do."""
     found = {finding.id for finding in findings}
+    if "config.other_user" in found:
+        return "next: sudo kong-ai-tracing check"
     if any(finding.severity == "error" for finding in findings):
         return "next: mend the errors from top to bottom, then check again"
     option = f" --config {quote(str(here.config_path))}" if _named(here) else ""

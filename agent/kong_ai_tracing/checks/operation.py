@@ -10,11 +10,10 @@ from pathlib import Path
 from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
 from kong_ai_tracing.checks.logaccess import fixed_directory, matching_files, rotated_files
 from kong_ai_tracing.checks.processes import Daemon, daemon_of, daemons, identity_of, open_files
+from kong_ai_tracing.checks.units import unit_is_installed
 from kong_ai_tracing.checks.viewers import seen_by
 from kong_ai_tracing.watcher import start_observer
 
-_UNIT = "systemd/system/kong-ai-tracing.service"
-_UNIT_PLACES = ("/usr/lib", "/lib", "/etc")
 _ENOUGH_DESCRIPTORS = 1024
 
 
@@ -23,7 +22,7 @@ def check_daemon(here: Surroundings) -> Iterator[Finding]:
     pid = daemon_of(here.config.state_dir, here.proc)
     if pid is not None:
         yield Finding("daemon.running", "ok", f"the daemon runs (process {pid})")
-    elif any((Path(place) / _UNIT).exists() for place in _UNIT_PLACES):
+    elif unit_is_installed():
         yield Finding(
             "daemon.stopped",
             "warning",

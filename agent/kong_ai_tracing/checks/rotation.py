@@ -83,7 +83,7 @@ def _check_log(here: Surroundings, pattern: str, log: Path, blocks: list[Block])
     block = taken[0]
     problems = list(_judge(block, log, here.viewer))
     if not problems:
-        yield Finding("rotation.fine", "ok", f"{log} is rotated by {block.file} without loss")
+        yield Finding("rotation.fine", "ok", f"{log} is rotated by {block.file}")
     yield from problems
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from msgspec import Struct, field
 
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
-from kong_ai_tracing.checks.logaccess import matching_files
+from kong_ai_tracing.checks.logaccess import matching_files, rotated_files
 from kong_ai_tracing.entries import LogEntry, first_text, integer, read_entries, table, text
 from kong_ai_tracing.lines import Line, SetAside
 from kong_ai_tracing.sections import is_known_namespace, sections_of
@@ -65,20 +66,24 @@ def sample_of(lines: list[Line], settings: CallSettings) -> Sample:
 
 
 def newest_of(pattern: str) -> Path | None:
-    """The file that was written to last."""
-    newest, when = None, float("-inf")
+    """The file that was written to last; a rotated one when the live ones are still empty."""
     try:
-        files = matching_files(pattern)
+        live = matching_files(pattern)
     except PermissionError:
         return None
-    for path in files:
-        try:
-            changed = path.stat().st_mtime
-        except OSError:
-            continue
-        if changed >= when and path.suffix not in _COMPRESSED:
-            newest, when = path, changed
-    return newest
+    for files in (live, rotated_files(pattern)):
+        plain = [path for path in files if path.suffix not in _COMPRESSED]
+        changed = {path: status.st_mtime for path in plain if (status := _status(path)) and status.st_size}
+        if changed:
+            return max(changed, key=lambda path: changed[path])
+    return next(iter(live), None)
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return path.stat()
+    except OSError:
+        return None
 
 
 def last_lines(path: Path) -> list[Line]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from shlex import quote
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, readable_size
+from kong_ai_tracing.checks.units import DROP_INS, drop_ins, unit_is_installed
+from kong_ai_tracing.config.loading import SYSTEM_CONFIG, SYSTEM_STATE_DIR
 from kong_ai_tracing.mounts import network_filesystem_of
 from kong_ai_tracing.projects import projects_of
 from kong_ai_tracing.storerepair import damages
@@ -63,6 +65,7 @@ def check_state_dir(here: Surroundings) -> Iterator[Finding]:
             "the daemon does not start: locks and shared memory do not hold there",
             "set state_dir to a directory on a disk of this host",
         )
+    yield from _closed_by_the_unit(here)
     yield from _damaged(here)
     yield _check_room(here, existing)
 
@@ -92,6 +95,26 @@ def _files_of_others(directory: Path, user: str) -> Iterator[Finding]:
             "the daemon does not start; somebody else, perhaps root, has run it with this state_dir",
             f"give them to {user}",
             f"chown -R {user}: {quote(str(directory))}",
+        )
+
+
+def _closed_by_the_unit(here: Surroundings) -> Iterator[Finding]:
+    """The unit may write to its own state directory alone, whoever owns another one."""
+    directory = here.config.state_dir
+    if here.config_path != SYSTEM_CONFIG or directory.is_relative_to(SYSTEM_STATE_DIR):
+        return
+    text = "\n".join(drop_ins(here.etc))
+    if unit_is_installed() and str(directory) not in text:
+        where = here.etc / DROP_INS
+        yield Finding(
+            "state.closed_by_unit",
+            "error",
+            f"state_dir {directory} is not {SYSTEM_STATE_DIR}, and the unit may write nowhere else",
+            "the service does not start",
+            "open it for the unit, then restart",
+            f"install -d {quote(str(where))}"
+            f" && printf '[Service]\\nReadWritePaths=%s\\n' {quote(str(directory))}"
+            f" > {quote(str(where / 'state.conf'))} && systemctl daemon-reload",
         )
 
 

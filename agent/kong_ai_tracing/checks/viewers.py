@@ -16,8 +16,9 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from kong_ai_tracing.checks.units import drop_ins
+
 SERVICE_USER = "kong-ai-tracing"
-_DROP_INS = "systemd/system/kong-ai-tracing.service.d"
 _MORE_GROUPS = re.compile(r"^SupplementaryGroups=(.*)$", re.MULTILINE)
 
 
@@ -119,12 +120,8 @@ def _name_of(uid: int) -> str:
 def _groups_of_the_unit(etc: Path) -> tuple[int, ...]:
     """What an administrator added to the unit."""
     names: list[str] = []
-    for path in sorted((etc / _DROP_INS).glob("*.conf")):
-        try:
-            found = _MORE_GROUPS.findall(path.read_text())
-        except OSError:
-            continue
-        for words in found:
+    for text in drop_ins(etc):
+        for words in _MORE_GROUPS.findall(text):
             names = [*names, *words.split()] if words.strip() else []
     numbers = (group_number(name) for name in names)
     return tuple(number for number in numbers if number is not None)

@@ -12,7 +12,9 @@ from kong_ai_tracing.checks.rotation import block_for
 from kong_ai_tracing.patterns import family_of
 
 _DELETED = " (deleted)"
-_OPEN_ANEW = "let Kong open its log anew; then set reopen=true in the file-log plugin, and it is for good"
+_OPEN_ANEW = (
+    "let Kong open its log anew, and set reopen=true in the file-log plugin so that it does so by itself"
+)
 _SET_REOPEN = (
     "for id in $(curl -s 'http://localhost:8001/plugins?size=1000' | python3 -c 'import json, sys;"
     ' print(*[p["id"] for p in json.load(sys.stdin)["data"] if p["name"] == "file-log"])\'); do'
