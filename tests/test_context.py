@@ -393,3 +393,37 @@ def test_the_callers_own_span_becomes_the_parent_when_the_operator_wants_it(
     """Only a span of the trace that the call is in; without the switch it stays metadata."""
     assert asked(headers=headers, settings=CallSettings(join_caller_trace=True)).parent_id == parent
     assert asked(headers=headers).parent_id is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "metadata", "prompt"),
+    [
+        ({"langfuse-prompt-name": "support/hello", "langfuse-prompt-version": "3"}, {}, ("support/hello", 3)),
+        ({"baggage": "langfuse_prompt_name=hello%20you,langfuse_prompt_version=2"}, {}, ("hello you", 2)),
+        ({}, {"langfuse_prompt": {"name": "hello", "version": 7, "labels": ["x"]}}, ("hello", 7)),
+        ({}, {"langfuse_prompt_name": "hello", "langfuse_prompt_version": 7}, ("hello", 7)),
+        ({"langfuse-prompt-version": "4"}, {"langfuse_prompt": "hello"}, ("hello", 4)),
+        ({}, {"langfuse_prompt": "hello"}, None),
+        ({}, {"langfuse_prompt": {"of": "another kind"}}, None),
+        ({"langfuse-prompt-name": "hello", "langfuse-prompt-version": "latest"}, {}, None),
+        ({"langfuse-prompt-name": "hello", "langfuse-prompt-version": "0"}, {}, None),
+        ({"langfuse-prompt-name": "h" * 201, "langfuse-prompt-version": "1"}, {}, None),
+    ],
+)
+def test_a_generation_is_linked_to_the_prompt_it_was_made_from(
+    headers: dict[str, Any], metadata: dict[str, Any], prompt: tuple[str, int] | None
+) -> None:
+    """Name and version together or not at all; Langfuse takes no other versions than numbers."""
+    found = asked({"model": "gpt-4o", "messages": [], "metadata": metadata}, headers=headers).observation
+    linked = found.prompt_name, found.prompt_version
+    assert linked == (prompt or (None, None))
+
+
+def test_only_generations_are_linked_to_a_prompt() -> None:
+    """Langfuse has the link for nothing else."""
+    head = request("/v1/embeddings", langfuse_prompt_name="hello", langfuse_prompt_version="3")
+    body = capture({"model": "text-embedding-3-small", "input": "x"})
+    found = call(request=head, upstream_uri="/v1/embeddings", capture=body)
+    assert found.observation.type == "embedding"
+    assert found.observation.prompt_name is None
+    assert found.context.metadata["prompt_name"] == "hello"

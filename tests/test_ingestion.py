@@ -96,6 +96,8 @@ def test_a_generation_arrives_with_everything_langfuse_reads() -> None:
         "modelParameters": {"temperature": 0.5},
         "usageDetails": {"input": 3, "output": 1, "total": 4},
         "costDetails": {"total": 0.25},
+        "promptName": "support/greeting",
+        "promptVersion": 3,
         "metadata": {"status_code": 200, "tries": [{"ip": "10.0.0.1"}]},
         "input": [{"role": "user", "content": "Grüße 😀"}],
         "output": {"role": "assistant", "content": "hi"},

@@ -20,6 +20,8 @@ OBSERVATION = Observation(
     completion_started_at_ms=1_795_420_249_001,
     model="gpt-4o",
     model_parameters={"temperature": 0.5},
+    prompt_name="support/greeting",
+    prompt_version=3,
     input='[{"role":"user","content":"Grüße \\ud83d\\ude00"}]'.encode(),
     output=b'{"role":"assistant","content":"hi"}',
     usage_details={"input": 3, "output": 1, "total": 4},
@@ -59,6 +61,8 @@ def test_a_span_arrives_with_everything_langfuse_reads() -> None:
     assert usage == {"input": 3, "output": 1, "total": 4}
     assert orjson.loads(attributes["langfuse.observation.cost_details"]) == {"total": 0.25}
     assert attributes["langfuse.observation.completion_start_time"] == "2026-11-23T07:50:49.001Z"
+    assert attributes["langfuse.observation.prompt.name"] == "support/greeting"
+    assert attributes["langfuse.observation.prompt.version"] == 3
     assert attributes["langfuse.trace.tags"] == ["a", "b"]
     assert attributes["langfuse.user.id"] == "u-1"
     assert attributes["langfuse.session.id"] == "s-1"

@@ -118,11 +118,14 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
     usage, usage_source = read.usage
     model, requested, provider = read.model, read.requested_model, read.provider
     cost, cost_source = read.cost, None
+    kind = "span" if read.cache_hit else read.dialect.type
+    # Langfuse links generations alone, and a transformer asks in its own words.
+    prompt = identity.prompt if kind == "generation" and read.is_proxied else None
     if settings.prices and not (cost or read.failed or read.cache_hit):
         cost = settings.prices.cost_of((model, requested), provider, usage)
         cost_source = priced_by(usage_source) if cost else None
     return Observation(
-        type="span" if read.cache_hit else read.dialect.type,
+        type=kind,
         name=_name(read, identity, requested or model),
         started_at_ms=timing.started_at_ms,
         ended_at_ms=timing.ended_at_ms,
@@ -133,6 +136,8 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
         provider=provider,
         model=model,
         model_parameters=read.parameters,
+        prompt_name=prompt[0] if prompt else None,
+        prompt_version=prompt[1] if prompt else None,
         input=asked.input,
         output=None if read.refused else answered.output,
         usage_details=usage,

@@ -11,10 +11,10 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from kong_ai_tracing.entries import LogEntry, table, text
+from kong_ai_tracing.entries import LogEntry, integer, table, text
 from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
-from kong_ai_tracing.labels import environment_of, flat, label, limited, tags_of
+from kong_ai_tracing.labels import MAX_CHARACTERS, environment_of, flat, label, limited, tags_of
 from kong_ai_tracing.mapping import FIELDS, LABEL
 from kong_ai_tracing.offers import Offers, offers_of
 from kong_ai_tracing.optouts import OptOut, opt_out_of
@@ -26,6 +26,7 @@ from kong_ai_tracing.tracekeys import parent_id_of, trace_key_of
 ADJUSTED = "kong_ai_tracing.adjusted"
 """Metadata: names of the values that had to be changed to be accepted."""
 
+_LARGEST_VERSION = 2**31
 _METADATA_FIELDS = frozenset(
     (
         "organization_id",
@@ -89,6 +90,8 @@ class Identity(Struct):
     observation_name: str | None
     parent_span_id: str | None
     """The caller's own span as it was found."""
+    prompt: tuple[str, int] | None = None
+    """Name and version of the prompt in Langfuse from which the call was made."""
     parent_id: str | None = None
     """The observation under which the call hangs, where the caller's span is to be its parent."""
     sources: dict[str, str] = field(default_factory=dict)
@@ -131,6 +134,7 @@ def identify(
         context,
         observation_name,
         offers.text("parent_span_id"),
+        _prompt(offers),
         parent_id_of(offers, key) if settings.join_caller_trace else None,
     )
     if explain:
@@ -194,6 +198,14 @@ def _observation_name(offers: Offers, fitting: _Fitting) -> str | None:
     return fitting.fit("observation_name", name)
 
 
+def _prompt(offers: Offers) -> tuple[str, int] | None:
+    """The link to a prompt. A name alone is none, and Langfuse takes no other versions than numbers."""
+    name, version = offers.text("prompt_name"), integer(offers.text("prompt_version"))
+    if not name or len(name) > MAX_CHARACTERS or version is None or not 0 < version < _LARGEST_VERSION:
+        return None
+    return name, version
+
+
 def _metadata(
     offers: Offers, metadata: dict[str, Any], places: Places
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -210,7 +222,8 @@ def _metadata(
         if (value := offers.get(field_name)) is not None:
             found.update(flat({field_name.removeprefix(LABEL): value}))
     for name in offers.among(_METADATA_FIELDS):
-        found[name] = label(offers.text(name))
+        if value := offers.text(name):
+            found[name] = label(value)
     return found, made_up
 
 

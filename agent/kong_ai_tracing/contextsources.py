@@ -185,12 +185,18 @@ SOURCES: dict[str, tuple[str, ...]] = {
         """,
         "prompt_name": """
             header langfuse-prompt-name
+            header x-langfuse-prompt-name
             baggage langfuse_prompt_name
+            body metadata.langfuse_prompt_name
+            body metadata.langfuse_prompt.name
             body metadata.langfuse_prompt
         """,
         "prompt_version": """
             header langfuse-prompt-version
+            header x-langfuse-prompt-version
             baggage langfuse_prompt_version
+            body metadata.langfuse_prompt_version
+            body metadata.langfuse_prompt.version
         """,
         "helicone_prompt_id": "header helicone-prompt-id",
         "app_name": "header x-title",

@@ -168,6 +168,8 @@ def _observation(span: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         "modelParameters": _parameters(said.get("langfuse.observation.model.parameters")),
         "usageDetails": _json(said.get("langfuse.observation.usage_details")),
         "costDetails": _json(said.get("langfuse.observation.cost_details")),
+        "promptName": said.get("langfuse.observation.prompt.name"),
+        "promptVersion": said.get("langfuse.observation.prompt.version"),
     }
 
 
@@ -177,6 +179,8 @@ def _attributes(span: dict[str, Any]) -> dict[str, Any]:
         value = attribute["value"]
         if "arrayValue" in value:
             found[attribute["key"]] = [each["stringValue"] for each in value["arrayValue"]["values"]]
+        elif "intValue" in value:
+            found[attribute["key"]] = int(value["intValue"])
         else:
             found[attribute["key"]] = value["stringValue"]
     return found

@@ -31,6 +31,9 @@ class Observation(Struct, kw_only=True):
     provider: str | None = None
     model: str | None = None
     model_parameters: dict[str, Any] = field(default_factory=dict)
+    prompt_name: str | None = None
+    prompt_version: int | None = None
+    """The prompt in Langfuse from which a generation was made: both or neither."""
     input: bytes | None = None
     output: bytes | None = None
     usage_details: dict[str, int] = field(default_factory=dict)

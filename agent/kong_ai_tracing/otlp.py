@@ -71,6 +71,10 @@ def _labels(span: Span) -> tuple[bytes, bytes]:
     _put(before, "langfuse.observation.status_message", observation.status_message)
     _put(before, "langfuse.observation.model.name", observation.model)
     _put_object(before, "langfuse.observation.model.parameters", observation.model_parameters)
+    if observation.prompt_name and observation.prompt_version is not None:
+        _put(before, "langfuse.observation.prompt.name", observation.prompt_name)
+        version = {"intValue": str(observation.prompt_version)}
+        before.append({"key": "langfuse.observation.prompt.version", "value": version})
     _put_object(before, "langfuse.observation.usage_details", observation.usage_details)
     _put_object(before, "langfuse.observation.cost_details", observation.cost_details)
     _put_object(before, "langfuse.observation.metadata", observation.metadata)

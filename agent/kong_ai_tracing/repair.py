@@ -76,6 +76,7 @@ def _observation(observation: Observation) -> Observation:
         status_message=_text(observation.status_message, _MAX_MESSAGE),
         model=_text(observation.model, _MAX_NAME),
         model_parameters=_object(observation.model_parameters, _MAX_METADATA_BYTES // 3),
+        prompt_name=_text(observation.prompt_name, _MAX_NAME),
         usage_details={k: v for k, v in observation.usage_details.items() if _is_count(v)},
         cost_details={k: v for k, v in observation.cost_details.items() if _is_cost(v)},
         metadata=_object(observation.metadata, _MAX_METADATA_BYTES),

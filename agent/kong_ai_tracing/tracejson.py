@@ -75,6 +75,8 @@ def observation_json(span: Span) -> dict[str, Any]:
             "provider": said.provider,
             "model": said.model,
             "modelParameters": said.model_parameters,
+            "promptName": said.prompt_name,
+            "promptVersion": said.prompt_version,
             "input": _fragment(said.input),
             "output": _fragment(said.output),
             "usageDetails": said.usage_details,
