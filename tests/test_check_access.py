@@ -17,6 +17,7 @@ from checkups import KONG, NOBODY, findings, needs_root, pretend_users, problems
 from kong_ai_tracing import check
 from kong_ai_tracing.checks import configuration, logaccess, processes, statedir, units, viewers
 from kong_ai_tracing.checks.viewers import Viewer
+from kong_ai_tracing.secret import Secret
 
 pytestmark = needs_root
 
@@ -135,6 +136,18 @@ def test_a_key_file_that_everybody_can_read_is_told(open_folder):
     run(findings(configuration.check_configuration, here)["config.key_file_readable"])
     assert problems(configuration.check_configuration, here) == set()
     assert "hush" not in str(findings(configuration.check_configuration, here))
+
+
+def test_a_key_is_closed_for_others_and_stays_readable_for_the_daemon(open_folder):
+    """To close the file for all would keep the service from starting."""
+    config = open_folder / "config.toml"
+    config.write_text('langfuse_secret_key = "sk-lf-hush"\n')
+    config.chmod(0o644)
+    keys = {"langfuse_secret_key": Secret("sk-lf-hush")}
+    here = surroundings("/a", keys=keys, config_path=config, viewer=NOBODY)
+    run(findings(configuration.check_configuration, here)["config.secret_readable"])
+    assert problems(configuration.check_configuration, here) == set()
+    assert as_nobody("cat", str(config)).returncode == 0
 
 
 def test_files_that_root_left_in_the_state_directory_are_an_error(open_folder):

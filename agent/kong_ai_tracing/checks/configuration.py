@@ -8,7 +8,7 @@ from pathlib import Path
 from shlex import quote
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service
-from kong_ai_tracing.checks.viewers import SERVICE_USER, myself, user_named
+from kong_ai_tracing.checks.viewers import SERVICE_USER, Viewer, group_name, myself, user_named
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.config.loading import SYSTEM_CONFIG
@@ -69,8 +69,8 @@ def _keys_for_everybody(here: Surroundings) -> Iterator[Finding]:
                 "warning",
                 f"{path} holds the secret key and can be read by every user of this machine",
                 "whoever has the key can write into the Langfuse project and read it",
-                "close it for others",
-                f"chmod o-r {quote(str(path))}",
+                "close it for others, or keep the key in /etc/kong-ai-tracing/secrets",
+                _closing(path, here.viewer),
             )
     for file in _key_files(here):
         if _open_to_all(file):
@@ -80,8 +80,16 @@ def _keys_for_everybody(here: Surroundings) -> Iterator[Finding]:
                 f"{file} can be read by every user of this machine",
                 "whoever has the key can write into the Langfuse project and read it",
                 "close it for others",
-                f"chmod o-r {quote(str(file))}",
+                _closing(file, here.viewer),
             )
+
+
+def _closing(path: Path, viewer: Viewer) -> str:
+    """Closes a file for others, and leaves it readable for the daemon."""
+    where = quote(str(path))
+    if viewer.uid in (0, path.stat().st_uid):
+        return f"chmod o-rwx {where}"
+    return f"chgrp {group_name(viewer.gid)} {where} && chmod 0640 {where}"
 
 
 def _secret_keys(here: Surroundings) -> list[Secret]:
