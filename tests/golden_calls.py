@@ -1,7 +1,8 @@
 """What is read out of every genuine line, as files that a person can review.
 
-`tests/golden/` holds one file for each file of `tests/fixtures/kong/`: for every line the calls in it, with
-sorted keys. They are the specification of the mapping. After a change that is meant, write them anew with
+`tests/golden/` holds one file for each file of `tests/fixtures/kong/` and `composed/`: for every line the
+calls in it, with sorted keys. They are the specification of the mapping. After a change that is meant, write
+them anew with
 
     .venv/bin/python tests/golden_calls.py
 
@@ -24,6 +25,7 @@ from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line, SetAside
 
 FIXTURES = Path(__file__).parent / "fixtures" / "kong"
+COMPOSED = Path(__file__).parent / "fixtures" / "composed"
 GOLDEN = Path(__file__).parent / "golden"
 _LONG = 2000
 
@@ -31,6 +33,11 @@ _LONG = 2000
 def fixture_files() -> list[Path]:
     """Every file of genuine lines."""
     return sorted(FIXTURES.rglob("*.jsonl"))
+
+
+def composed_files() -> list[Path]:
+    """Every file of lines that were written by hand."""
+    return sorted(COMPOSED.glob("*.jsonl"))
 
 
 def lines_of(path: Path) -> list[Line]:
@@ -53,7 +60,8 @@ def calls_in(line: Line, settings: CallSettings | None = None) -> list[AICall]:
 
 def golden_file(fixture: Path) -> Path:
     """Where the calls of a fixture are written down."""
-    return GOLDEN / fixture.relative_to(FIXTURES).with_suffix(".json")
+    root = FIXTURES if fixture.is_relative_to(FIXTURES) else COMPOSED.parent
+    return GOLDEN / fixture.relative_to(root).with_suffix(".json")
 
 
 def golden_text(fixture: Path) -> str:
@@ -108,7 +116,7 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     """Write all golden files anew."""
-    for fixture in fixture_files():
+    for fixture in (*fixture_files(), *composed_files()):
         target = golden_file(fixture)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(golden_text(fixture))

@@ -17,10 +17,15 @@ NOT_AI = {
     "non-ai-traffic.jsonl": 8,
     "global.jsonl": 2,
 }
-SECRETS = re.compile(r"(?:alice|bob)-secret-key|jane@example\.com")
+SECRETS = re.compile(
+    r"(?:alice|bob)-secret-key|jane@example\.com"
+    r"|AIzaSyD|sk-ant-api03|topsecretkey|verysecret|SEARCHSECRET|Hans Wurst"
+)
 
 
-@pytest.mark.parametrize("fixture", golden_calls.fixture_files(), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "fixture", [*golden_calls.fixture_files(), *golden_calls.composed_files()], ids=lambda path: path.stem
+)
 def test_lines_are_read_as_written_down(fixture: Path) -> None:
     """Every line gives the calls in its golden file, and no others."""
     assert golden_calls.golden_text(fixture) == golden_calls.golden_file(fixture).read_text()
@@ -41,7 +46,7 @@ def test_a_post_to_a_model_is_a_call_and_other_traffic_is_not(fixture: Path) -> 
 
 def test_no_secret_of_the_fixtures_leaves() -> None:
     """Keys in headers and query strings, and what the sanitizer found, are in no golden file."""
-    for fixture in golden_calls.fixture_files():
+    for fixture in (*golden_calls.fixture_files(), *golden_calls.composed_files()):
         assert not SECRETS.search(golden_calls.golden_file(fixture).read_text())
 
 

@@ -174,7 +174,7 @@ def _observation(span: dict[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def _attributes(span: dict[str, Any]) -> dict[str, Any]:
-    found = {}
+    found: dict[str, Any] = {}
     for attribute in span["attributes"]:
         value = attribute["value"]
         if "arrayValue" in value:
