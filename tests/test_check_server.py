@@ -155,6 +155,18 @@ def test_a_server_that_hangs_is_given_up_soon():
     assert all("does not answer in time" in finding.what for finding in unreached)
 
 
+def test_a_name_server_that_hangs_is_given_up_as_well(monkeypatch):
+    """The system's resolver takes half a minute, and knows no time-out."""
+    released = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
+    began = time.monotonic()
+    found = ask("https://langfuse.example.com")
+    took = time.monotonic() - began
+    released.set()
+    assert took < 3
+    assert "does not answer in time" in found["langfuse.unreachable"].what
+
+
 def test_every_destination_is_asked_and_named():
     """One project may work and the other not."""
     with langfuse() as url:

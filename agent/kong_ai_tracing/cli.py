@@ -261,7 +261,10 @@ def config_init(
         say(f"{config} is already there; nothing was changed. --force replaces it")
         raise typer.Exit(EXIT_FAILED) from None
     except OSError as error:
-        say(f"{config} cannot be written: {error.strerror}")
+        say(
+            f"{config} cannot be written: {error.strerror}; do it as root, or name another file:"
+            " kong-ai-tracing config init --config config.toml"
+        )
         raise typer.Exit(EXIT_FAILED) from None
     say(f"wrote {config}; put the path of Kong's log into it, then run kong-ai-tracing check -c {config}")
 

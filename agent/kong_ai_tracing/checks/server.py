@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urljoin
@@ -27,7 +29,8 @@ if TYPE_CHECKING:
     import httpx
 
 _MAX_SKEW_SECONDS = 60.0
-_MAX_AT_ONCE = 8
+_PATIENCE_SECONDS = 2.2
+"""For all destinations together."""
 
 
 def check_server(here: Surroundings) -> Iterator[Finding]:
@@ -47,11 +50,33 @@ def check_server(here: Surroundings) -> Iterator[Finding]:
             base_url = project.config.endpoint.base_url
             yield _named(project, Finding("langfuse.skipped", "ok", f"{base_url} was not asked (--offline)"))
         return
-    if remote:
-        with ThreadPoolExecutor(_MAX_AT_ONCE) as threads:
-            asked = threads.map(lambda project: list(_ask(replace(here, config=project.config))), remote)
-            for project, found in zip(remote, asked, strict=True):
-                yield from (_named(project, finding) for finding in found)
+    until = time.monotonic() + _PATIENCE_SECONDS
+    asked = [(project, _asking(replace(here, config=project.config))) for project in remote]
+    for project, answer in asked:
+        yield from (_named(project, finding) for finding in _answer(project, answer, until))
+
+
+def _asking(here: Surroundings) -> Future[list[Finding]]:
+    """In a thread that nobody waits for: looking up a name has no time-out."""
+    answer: Future[list[Finding]] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(list(_ask(here)))
+        except Exception as error:  # raised where the answer is taken
+            answer.set_exception(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    return answer
+
+
+def _answer(project: Project, answer: Future[list[Finding]], until: float) -> list[Finding]:
+    import httpx
+
+    try:
+        return answer.result(max(0.0, until - time.monotonic()))
+    except TimeoutError:
+        return [unreachable(project.config.endpoint, httpx.ConnectTimeout(""))]
 
 
 def _named(project: Project, finding: Finding) -> Finding:
