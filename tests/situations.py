@@ -83,7 +83,12 @@ def bad_situation() -> Situation:
         damaged_states=["/state/damaged-1"],
         counters={"spans_dropped": 5, "redacted_email": 7, "bytes_lost": 11, "media_replaced": 1},
         destinations={
-            "langfuse": Target(state="retrying", reason="503 \x1b[5m", outbox=Outbox(9, 90, 900, 1000))
+            "langfuse": Target(
+                state="retrying",
+                reason="503 \x1b[5m",
+                last_accepted_seconds_ago=99.0,
+                outbox=Outbox(9, 90, 900, 1000),
+            )
         },
     )
     return Situation(Now(config(), [one], reload_refused=True), {"langfuse": seen}, "locked")

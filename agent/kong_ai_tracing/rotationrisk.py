@@ -38,10 +38,14 @@ class RotationRisk(Struct, frozen=True):
     """When they will have been read; None when nothing is being read."""
 
     @property
-    def threatens(self) -> bool:
+    def is_late(self) -> bool:
         """Will they be deleted before they are read?"""
-        late = self.read_in_seconds is None or self.read_in_seconds > self.deleted_in_seconds
-        return late and self.deleted_in_seconds < WARNING_SECONDS
+        return self.read_in_seconds is None or self.read_in_seconds > self.deleted_in_seconds
+
+    @property
+    def threatens(self) -> bool:
+        """Will that be soon?"""
+        return self.is_late and self.deleted_in_seconds < WARNING_SECONDS
 
 
 class Rotations(Struct):

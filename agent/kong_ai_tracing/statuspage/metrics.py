@@ -145,7 +145,7 @@ def _of_logs(vitals: list[Vitals], reports: dict[str, Report]) -> Iterator[Metri
     )
     risk = _gauge(
         "rotation_risk_seconds",
-        "When rotation will delete unread bytes; there is none while nothing says so.",
+        "In how long rotation will delete bytes that will not have been read; none while nothing says so.",
         "destination",
         "log",
     )
@@ -158,7 +158,7 @@ def _of_logs(vitals: list[Vitals], reports: dict[str, Report]) -> Iterator[Metri
         ages = [(_log_of(file.path), file.lag_seconds or 0.0) for file in report.files] if report else []
         for log, age in _joined(ages, logs, max).items():
             lag_seconds.add_metric([one.name, log], age)
-        ends = [(_log_of(each.log), each.deleted_in_seconds) for each in one.risks]
+        ends = [(_log_of(each.log), each.deleted_in_seconds) for each in one.risks if each.is_late]
         for log, end in _joined(ends, logs, min).items():
             risk.add_metric([one.name, log], end)
     yield from (lag_bytes, lag_seconds, risk)
