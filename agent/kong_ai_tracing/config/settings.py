@@ -113,7 +113,7 @@ class Privacy(Struct, frozen=True, kw_only=True):
         Literal["full", "metadata", "hashed"],
         Meta(
             description='"metadata" keeps prompts and answers on this host; "hashed" sends their digest and'
-            " size instead. Everything else of a call is sent."
+            " size instead. What quotes them stays as well: errors, texts among settings and labels."
         ),
     ] = "full"
     media: Annotated[
