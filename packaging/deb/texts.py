@@ -6,6 +6,7 @@ PYTHONPATH=MODULES texts.py FOLDER
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -77,12 +78,16 @@ def write_manuals(folder: Path) -> None:
         page = "-".join([NAME, *path])
         pages.append(f".BR {page} (8)")
         text = manual(program, path, summary, SEE_PROGRAM)
-        # whatis finds a page by the name that stands here
-        name, _, rest = text.partition(".SH SYNOPSIS")
-        name = name.replace(f"{' '.join([NAME, *path])} \\-", f"{page} \\-")
-        (folder / f"{page}.8").write_text(f"{name}.SH SYNOPSIS{rest}")
+        (folder / f"{page}.8").write_text(titled(text, " ".join([NAME, *path]), page))
     notes = NOTES + ",\n".join(pages) + "\n"
     (folder / f"{NAME}.8").write_text(manual(program, (), SUMMARY, notes))
+
+
+def titled(text: str, command: str, page: str) -> str:
+    """The page under a name without spaces, by which man and whatis find it."""
+    head, start, rest = text.partition(".SH SYNOPSIS")
+    head = re.sub(r'^\.TH .*? "8"', f'.TH {page.upper()} "8"', head, flags=re.MULTILINE)
+    return head.replace(f"{command} \\-", f"{page} \\-") + start + rest
 
 
 def commands(group: Any, above: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], str]]:

@@ -131,6 +131,7 @@ def test_every_command_has_a_manual_page(unpacked: Path) -> None:
         name = "-".join(["kong-ai-tracing", *command])
         path = unpacked / f"usr/share/man/man8/{name}.8.gz"
         page = subprocess.run(["gzip", "-dc", path], check=True, capture_output=True, text=True).stdout
+        assert f'\n.TH {name.upper()} "8" ' in page
         assert f"\n.SH NAME\n{name} \\- " in page
         assert ".SH SYNOPSIS\n.B kong-ai-tracing" in page
 
