@@ -65,11 +65,32 @@ def test_rotated_files_with_another_mode_are_told(open_folder):
     assert f"setfacl -m u:nobody:r {open_folder}/ai.log.1 {open_folder}/ai.log.2.gz" == finding.command
 
 
-def test_a_log_in_a_home_folder_is_out_of_the_units_sight():
-    """The unit has ProtectHome=yes."""
+def test_a_log_in_a_home_folder_is_out_of_the_units_sight(open_folder):
+    """The unit has ProtectHome=yes, until a drop-in says otherwise."""
     service = Viewer(viewers.SERVICE_USER, NOBODY.uid, NOBODY.gid)
     assert "log.in_home" in access("/home/kong/ai.log", service)
     assert "log.in_home" not in access("/home/kong/ai.log", NOBODY)
+    drop_in = open_folder / units.DROP_INS / "home.conf"
+    drop_in.parent.mkdir(parents=True)
+    drop_in.write_text("[Service]\nProtectHome=read-only\n")
+    here = surroundings("/home/kong/ai.log", viewer=service, etc=open_folder)
+    assert "log.in_home" not in problems(logaccess.check_log_access, here)
+
+
+def test_the_variables_of_the_unit_are_those_of_its_file(tmp_path, monkeypatch, capsys):
+    """A check by root sees the key and the proxy that the service has."""
+    file = tmp_path / "default" / "kong-ai-tracing"
+    file.parent.mkdir()
+    file.write_text("# HTTPS_PROXY=no\n\nLANGFUSE_HOST='https://a.example.com'\nbroken='\nNO_PROXY=b\n")
+    assert units.unit_environment(tmp_path) == {"LANGFUSE_HOST": "https://a.example.com", "NO_PROXY": "b"}
+    assert units.unit_environment(tmp_path / "nowhere") == {}
+    monkeypatch.setattr(check, "unit_is_installed", lambda: True)
+    log = {"KONG_AI_TRACING_LOG_PATHS": str(tmp_path / "ai.log"), "NO_PROXY": "x"}
+    monkeypatch.setattr(check, "unit_environment", lambda etc: log)
+    monkeypatch.setenv("NO_PROXY", "mine")
+    assert check.run(None, {}, offline=True, as_json=True) in (0, 3)
+    assert "log.missing" in capsys.readouterr().out
+    assert os.environ["NO_PROXY"] == "mine"
 
 
 def test_membership_in_kongs_group_is_a_warning(open_folder, monkeypatch):

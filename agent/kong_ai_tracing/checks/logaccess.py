@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from glob import glob, has_magic
@@ -11,6 +12,7 @@ from shlex import quote
 
 from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, counted
 from kong_ai_tracing.checks.processes import kongs_worker
+from kong_ai_tracing.checks.units import drop_ins
 from kong_ai_tracing.checks.viewers import (
     SERVICE_USER,
     Viewer,
@@ -24,6 +26,7 @@ from kong_ai_tracing.notices import Notices
 from kong_ai_tracing.patterns import Patterns
 
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - recognised, not used
+_OPENED_HOME = re.compile(r"^ProtectHome=(no|false|off|0|read-only)", re.MULTILINE)
 _HIDDEN_FROM_THE_UNIT = ("/home/", "/root/", "/run/user/")
 # Membership in Kong's own group is write access to Kong's program; root's group is worse.
 _GROUPS_NOT_TO_JOIN = ("kong", "root")
@@ -111,7 +114,8 @@ def _out_of_sight(here: Surroundings, pattern: str) -> Iterator[Finding]:
             f"use a folder of its own, and set the file-log plugin's path and log_paths to {_OWN_LOG}",
             making("/var/log/kong-ai"),
         )
-    if pattern.startswith(_HIDDEN_FROM_THE_UNIT) and here.viewer.name == SERVICE_USER:
+    opened = any(_OPENED_HOME.search(text) for text in drop_ins(here.etc))
+    if pattern.startswith(_HIDDEN_FROM_THE_UNIT) and here.viewer.name == SERVICE_USER and not opened:
         yield Finding(
             "log.in_home",
             "error",
