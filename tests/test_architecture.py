@@ -25,7 +25,7 @@ ORDER = """
     storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
-    mediaclient ledger uploads outgoing settlement delivery pipeline
+    mediaclient ledger uploads outgoing settlement deliveryhealth spilling delivery pipeline
     archives
     config projects signals logs assembly
     statussentence sdnotify heartbeat

@@ -268,8 +268,8 @@ async def test_a_single_acceptance_is_seen_in_status_also_after_a_restart(rig: R
     await rig.submit(b"a")
     await rig.delivery.drained()
     accepted = rig.store.status().health["sink"]["last_accepted_ms"]
-    assert accepted == rig.delivery.last_accepted_ms is not None
-    assert Rig(rig.state_dir).delivery.last_accepted_ms == accepted
+    assert accepted == rig.delivery.health.last_accepted_ms is not None
+    assert Rig(rig.state_dir).delivery.health.last_accepted_ms == accepted
 
 
 async def test_a_refused_batch_is_halved_down_to_the_guilty_span(
@@ -492,7 +492,7 @@ async def test_a_full_outbox_drops_the_oldest_when_the_operator_says_so(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """New data goes on; what was dropped is counted and said."""  # covers SNK-15
-    monkeypatch.setattr("kong_ai_tracing.delivery._NO_ROOM_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("kong_ai_tracing.spilling._NO_ROOM_RETRY_SECONDS", 0.01)
     rig = Rig(tmp_path, outbox_max_bytes=70, max_in_flight_bytes=1, on_full="drop_oldest")
     rig.sink.answer = lambda parts: TryLater("503", 1_000)
     rig.start()
@@ -520,7 +520,7 @@ async def test_a_disk_that_others_filled_drops_nothing(
 ) -> None:
     """Dropping would free nothing: the reader waits, whatever the operator prefers at our own limit."""
     rig = Rig(tmp_path, max_in_flight_bytes=1, free_space_floor_bytes=1_000, on_full="drop_oldest")
-    monkeypatch.setattr("kong_ai_tracing.delivery._NO_ROOM_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr("kong_ai_tracing.spilling._NO_ROOM_RETRY_SECONDS", 0.01)
     free = 1_000_000
     monkeypatch.setattr(rig.store, "free_bytes", lambda: free)
     rig.sink.answer = lambda parts: TryLater("503", 1_000)

@@ -12,9 +12,10 @@ import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable
 
 from kong_ai_tracing.batches import Batch, Body
+from kong_ai_tracing.deliveryhealth import DeliveryHealth
 from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.outgoing import Outgoing
@@ -22,6 +23,7 @@ from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.sending import Destination, Receipt, Sender
 from kong_ai_tracing.settlement import DeliveryLimits, Settlement
+from kong_ai_tracing.spilling import Spilling
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.uploads import MediaStore, Uploads
@@ -30,7 +32,6 @@ __all__ = ["Delivery", "DeliveryLimits", "Destination"]
 
 log = logging.getLogger(__name__)
 
-_NO_ROOM_RETRY_SECONDS = 1.0
 _MARKED_INTERVAL_SECONDS = 2.0
 
 
@@ -49,17 +50,10 @@ class Delivery:
         random: Callable[[], float],
     ) -> None:
         self.gate = Gate(clock=clock, random=random, max_concurrency=limits.max_concurrency)
-        self._name = destination.name
-        earlier = store.status().health.get(destination.name, {})
-        self.last_accepted_ms: int | None = earlier.get("last_accepted_ms")
-        self._has_accepted = False
-        """Whether the destination accepted something in this run."""
         self._sender = Sender(destination, self.gate)
         self._limits = limits
         self._clock = clock
         self._outgoing = Outgoing(restored.outbox, restored.follows)
-        self._said: str | None = None
-        """What the log last said of the destination."""
         self._moved = asyncio.Condition()
         self._ledger = Ledger(
             store,
@@ -69,12 +63,26 @@ class Delivery:
             whole_after_seconds=limits.spill_after_seconds,
             clock=clock,
         )
-        self._paused: str | None = None
-        """What the log last said of why reading waits."""
-        self._waiting_since: float | None = None
-        self._waited_seconds = 0.0
+        earlier = store.status().health.get(destination.name, {})
+        self.health = DeliveryHealth(
+            destination.name,
+            self.gate,
+            self._ledger,
+            last_accepted_ms=earlier.get("last_accepted_ms"),
+            clock=clock,
+        )
         first_number = max([0, *restored.outbox]) + 1
         self._settlement = Settlement(self._outgoing, self._ledger, limits, first_number)
+        self._spilling = Spilling(
+            self._outgoing,
+            self._settlement,
+            self._ledger,
+            self.gate,
+            self.health,
+            moved=self._moved,
+            after_seconds=limits.spill_after_seconds,
+            clock=clock,
+        )
         self._closing = False
         self._busy = 0
         """How many senders have a batch, under way or waiting at the gate."""
@@ -91,11 +99,6 @@ class Delivery:
     def idle(self) -> bool:
         """True when everything submitted has been delivered."""
         return not self._outgoing
-
-    @property
-    def answers(self) -> bool:
-        """Has the destination accepted something in this run, and nothing gone wrong since?"""
-        return self.gate.healthy and self._has_accepted
 
     @property
     def undelivered_batches(self) -> int:
@@ -139,11 +142,11 @@ class Delivery:
     async def submit(self, batch: Batch) -> None:
         """Take over a batch; waits while too much is on the way already."""
         async with self._moved:
-            with self._timed_pause():
+            with self.health.timed_pause():
                 await self._moved.wait_for(
                     lambda: self.pause_reason is None and self._has_written_media(batch)
                 )
-            self._tell_resumed()
+            self.health.tell_resumed(self.pause_reason)
             if batch.body is None:
                 self._settlement.nothing_to_send(batch)
             else:
@@ -151,20 +154,6 @@ class Delivery:
                 if batch.new_roots:
                     self._ledger.announce(batch.number, batch.new_roots)
             self._moved.notify_all()
-
-    @property
-    def pause_seconds(self) -> float:
-        """How long reading has waited for room, all in all."""
-        waiting = 0.0 if self._waiting_since is None else self._clock() - self._waiting_since
-        return self._waited_seconds + waiting
-
-    @contextlib.contextmanager
-    def _timed_pause(self) -> Iterator[None]:
-        self._waiting_since = self._clock()
-        try:
-            yield
-        finally:
-            self._waited_seconds, self._waiting_since = self.pause_seconds, None
 
     def _has_written_media(self, batch: Batch) -> bool:
         """Whether not too much that is to be uploaded waits in memory, beside what this batch holds."""
@@ -182,8 +171,7 @@ class Delivery:
     async def secure(self, file_ids: Collection[int]) -> None:
         """Source files are about to vanish: nothing may depend on them any longer."""
         async with self._moved:
-            self._spill_older_than(0.0)
-            self._settlement.settle()
+            self._spilling.spill_older_than(0.0)
             self._ledger.keep_whole(file_ids)
             self._moved.notify_all()
         self._ledger.hurry()
@@ -194,7 +182,7 @@ class Delivery:
             async with asyncio.TaskGroup() as tasks:
                 for _ in range(self._limits.max_concurrency):
                     tasks.create_task(self._work())
-                tasks.create_task(self._spill_on_time())
+                tasks.create_task(self._spilling.run())
                 tasks.create_task(self._ledger.run())
                 if self._uploads is not None:
                     tasks.create_task(self._uploads.run())
@@ -242,10 +230,9 @@ class Delivery:
 
     async def finish(self) -> None:
         """After `run` was cancelled: everything that is still open goes to disk, in one commit."""
-        self._spill_older_than(float("-inf"))
-        self._settlement.settle()
+        self._spilling.spill_older_than(float("-inf"))
         self._ledger.keep_whole()
-        self._note_health()
+        self.health.note(self.pause_reason)
         await self._ledger.write()
         if self._uploads is not None:
             await self._uploads.close()
@@ -261,11 +248,7 @@ class Delivery:
             except BaseException:
                 await self._put_back(number)
                 raise
-            if receipt is not None:
-                self._has_accepted = True
-                self.last_accepted_ms = time.time_ns() // 1_000_000
-            self._report()
-            self._note_health()
+            self.health.tell_answer(self.pause_reason, accepted=receipt is not None)
             if receipt is None:
                 await self._put_back(number)
             else:
@@ -312,29 +295,13 @@ class Delivery:
         """Whether what must be on disk before a batch is sent is there."""
         return self._ledger.is_announced(number) and self._ledger.is_written(number)
 
-    def _report(self) -> None:
-        reason = self.gate.reason
-        if reason == self._said:
-            return
-        self._said = reason
-        if reason is None:
-            log.info("delivery.resumed destination=%s", self._name)
-        else:
-            log.warning("delivery.failing destination=%s reason=%r", self._name, reason)
-
     async def _ended(self, number: int, receipt: Receipt) -> None:
         counts = Counter(spans_delivered=receipt.delivered, requests_accepted=1)
         if receipt.shortened:
             counts["spans_shortened"] = receipt.shortened
         if receipt.refusals:
             counts["spans_refused"] = len(receipt.refusals)
-            # Without the server's words, which may repeat what was sent: the store has them.
-            log.error(
-                "delivery.refused destination=%s spans=%d reason=%s note='see kong-ai-tracing refused list'",
-                self._name,
-                len(receipt.refusals),
-                receipt.refusals[0].reason.partition(" ")[0],
-            )
+            self.health.tell_refused(receipt.refusals)
         await self._let_go(number, Progress(counts=counts, refused=receipt.refusals))
 
     async def _let_go(self, number: int, outcome: Progress) -> None:
@@ -347,60 +314,7 @@ class Delivery:
             self._outgoing.put_back(number)
             self._moved.notify_all()
 
-    # -- spilling
-
-    async def _spill_on_time(self) -> None:
-        while True:
-            async with self._moved:
-                await self._moved.wait_for(lambda: bool(self._outgoing.live))
-                oldest = next(iter(self._outgoing.live.values()))
-            patience = self._spill_after_seconds
-            wait = oldest.since + patience - self._clock()
-            if wait > 0:
-                await asyncio.sleep(wait)
-                continue
-            async with self._moved:
-                self._spill_older_than(patience)
-                self._settlement.settle()
-                self._moved.notify_all()
-            self._ledger.hurry()
-            if oldest.batch.number in self._outgoing.live and not await self._make_room():
-                await asyncio.sleep(_NO_ROOM_RETRY_SECONDS)
-
-    @property
-    def _spill_after_seconds(self) -> float:
-        """No patience while nothing gets through: waiting would only slow the reader down."""
-        return self._limits.spill_after_seconds if self.gate.healthy else 0.0
-
-    def _spill_older_than(self, seconds: float) -> None:
-        for live in self._outgoing.live.values():
-            if self._clock() - live.since < seconds:
-                break
-            live.spill = True
-
-    async def _make_room(self) -> bool:
-        """Drop the oldest body of a full outbox, if that is the operator's choice; says whether one went."""
-        if not self._settlement.must_drop:
-            return False
-        async with self._moved:
-            number = self._outgoing.oldest_at_rest(self._ledger.is_written)
-            if number is None:
-                return False
-            self._outgoing.take(number)
-        body = await self._ledger.body(number)
-        if body is None:
-            await self._let_go(number, Progress())
-            return True
-        reason = "the outbox is full, and delivery.on_full is drop_oldest"
-        log.warning("delivery.dropping destination=%s reason=%r", self._name, reason)
-        full = self._ledger.outbox_bytes
-        await self._let_go(number, Progress(counts=Counter(spans_dropped=body.spans, batches_dropped=1)))
-        self._ledger.hurry()
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._ledger.outbox_bytes < full)
-        return True
-
-    # -- health, for `status` and the log
+    # -- what an operator is told
 
     def note_rotations(self, rotations: Iterable[Rotations]) -> None:
         """Write down what was learned of rotation: at once, also while nothing can be settled."""
@@ -408,30 +322,7 @@ class Delivery:
 
     def tell_pause(self) -> None:
         """Say once why reading waits; for the reader to call when `submit` has waited for a while."""
-        reason = self.pause_reason
-        if reason is not None and reason != self._paused:
-            log.warning("reading.paused reason=%r", reason)
-            self._paused = reason
-            self._note_health()
-
-    def _tell_resumed(self) -> None:
-        if self._paused is not None:
-            log.info("reading.resumed")
-            self._paused = None
-            self._note_health()
-
-    def _note_health(self) -> None:
-        now_ms = time.time_ns() // 1_000_000
-        state = "ok" if self.gate.healthy else "holding" if self.gate.holding else "retrying"
-        health = {
-            "state": state,
-            "reason": self.gate.reason,
-            "retry_in_seconds": round(self.gate.wait_seconds, 1),
-            "last_accepted_ms": self.last_accepted_ms,
-            "paused": self.pause_reason,
-            "at_ms": now_ms,
-        }
-        self._ledger.note_health(self._name, health)
+        self.health.tell_pause(self.pause_reason)
 
 
 def _first_of(group: BaseExceptionGroup[StoreError]) -> BaseException:

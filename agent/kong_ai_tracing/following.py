@@ -47,7 +47,7 @@ class Following(Struct):
 
     def sentence(self) -> str:
         delivery, files = self.service.delivery, self.files.files()
-        accepted_ms = delivery.last_accepted_ms
+        accepted_ms = delivery.health.last_accepted_ms
         return sentence_of(
             View(
                 files=len(files),

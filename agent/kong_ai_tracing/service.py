@@ -141,7 +141,7 @@ class Service:
         return EXIT_DELIVERED if delivered else EXIT_UNREACHABLE
 
     async def _wind_down(self) -> None:
-        answers = self.delivery.answers
+        answers = self.delivery.health.answers
         await self.delivery.wind_down(_GRACE_SECONDS if answers else _GRACE_OF_THE_SILENT_SECONDS)
 
     def _hopeless(self, patience_seconds: float) -> bool:
