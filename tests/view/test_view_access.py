@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pages import PORT, body, client, keys, open_store, span, trace_id
+
+import kong_ai_tracing.view
 
 COOKIE = f"kong-ai-tracing-view-{PORT}"
 
@@ -91,3 +95,13 @@ async def test_every_answer_forbids_what_no_page_needs(path, address):
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "no-referrer"
         assert headers["cache-control"] == "no-store"
+
+
+def test_pages_are_made_of_files_of_the_package_alone():
+    """No template and no style names another host, and none has what the policy would forbid."""
+    folder = Path(kong_ai_tracing.view.__file__).parent
+    for path in [*folder.glob("templates/*"), *folder.glob("static/*")]:
+        text = path.read_text().replace("http://www.w3.org/2000/svg", "")
+        assert "http" not in text, path
+        assert "style=" not in text, path
+        assert "onclick" not in text, path

@@ -24,9 +24,10 @@ def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: boo
         from kong_ai_tracing.view import reader, server, sources
         from kong_ai_tracing.view.app import Settings
     except ModuleNotFoundError as error:
-        if error.name not in _NEEDED:
+        missing = (error.name or "").partition(".")[0]
+        if missing not in _NEEDED:
             raise
-        raise OperatorError(f"view needs {error.name}: install kong-ai-tracing[view]") from None
+        raise OperatorError(f"view needs {missing}: install kong-ai-tracing[view]") from None
     address = server.parse_address(listen)
     for number in (signal.SIGTERM, signal.SIGHUP):  # as Ctrl-C: a private store must not be left behind
         signal.signal(number, signal.default_int_handler)

@@ -32,7 +32,7 @@ def raw_line(origin: dict[str, Any], request_id: str | None) -> str:
             line = _read(content, min(origin["length"], _MAX_BYTES))
         except DAMAGE as error:
             raise NoLineError(f"{origin['file']} cannot be read: {error}") from None
-    text = line.decode(errors="replace")
+    text = line.rstrip(b"\r\n").decode(errors="replace")
     if not text.startswith("{") or (request_id and request_id not in text and origin["length"] <= _MAX_BYTES):
         raise NoLineError("The log was rotated since: the line is no longer at its place.")
     return text

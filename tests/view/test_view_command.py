@@ -1,0 +1,171 @@
+"""`kong-ai-tracing view` as a process: over log files, over a store that is written, and at its end."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from pages import Document, body, open_store, span
+from running import eventually, viewer
+
+KONG = Path(__file__).parent.parent / "fixtures" / "kong"
+LINES = (KONG / "plain-openai-captured.jsonl").read_bytes().splitlines(keepends=True)
+
+
+def count(client):
+    return len(Document(client.get("/").text).traces)
+
+
+def private_stores():
+    import tempfile
+
+    return set(Path(tempfile.gettempdir()).glob("kong-ai-tracing-view-*"))
+
+
+def test_plain_and_compressed_logs_are_read_and_plain_ones_followed(tmp_path):
+    """The archive is there, the log too, and a line that Kong writes while one looks shows up."""
+    archive, log = tmp_path / "ai.log.1.gz", tmp_path / "ai [1].log"
+    archive.write_bytes(gzip.compress(b"".join(LINES[:2])))
+    log.write_bytes(LINES[2])
+    with viewer(str(archive), str(log)) as running, running.client() as client:
+        eventually(lambda: count(client) == 3)
+        with log.open("ab") as kong:
+            kong.write(LINES[3])
+        eventually(lambda: count(client) == 4)
+        [*_, trace] = Document(client.get("/").text).traces
+        origin = Document(client.get(f"/trace/{trace}").text)
+        line = next(found["href"] for found in origin.all("a") if (found.get("href") or "").endswith("/line"))
+        assert client.get(line).content in LINES
+
+
+def test_nothing_of_a_log_is_sent_whatever_the_configuration_says(tmp_path):
+    """Looking at a file is no delivery: neither to Langfuse nor to named projects, nor into the state."""
+    calls = []
+    server = socket.create_server(("127.0.0.1", 0))
+    threading.Thread(target=lambda: calls.append(server.accept()), daemon=True).start()
+    base = f"http://127.0.0.1:{server.getsockname()[1]}"
+    state = tmp_path / "state"
+    config = tmp_path / "config.toml"
+    config.write_text(
+        f'log_paths = ["/nowhere.log"]\nstate_dir = "{state}"\nlangfuse_enabled = true\n'
+        f'langfuse_endpoint = "{base}"\nlangfuse_public_key = "pk-lf-1"\nlangfuse_secret_key = "sk-lf-1"\n'
+        f'[[destination]]\nname = "team"\nlangfuse_endpoint = "{base}"\n'
+        'langfuse_public_key = "pk-lf-2"\nlangfuse_secret_key = "sk-lf-2"\n'
+    )
+    log = tmp_path / "ai.log"
+    log.write_bytes(b"".join(LINES))
+    with viewer(str(log), config=config) as running, running.client() as client:
+        eventually(lambda: count(client) >= 4)
+        [first, *_] = Document(client.get("/").text).traces
+        assert f"{base}/trace/{first}" in client.get(f"/trace/{first}").text
+    assert calls == []
+    assert not state.exists()
+    server.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_private_store_is_gone_afterwards(tmp_path, number):
+    """Prompts are not left behind, however the viewer is ended in good order."""
+    log = tmp_path / "ai.log"
+    log.write_bytes(b"".join(LINES))
+    before = private_stores()
+    with viewer(str(log)) as running, running.client() as client:
+        eventually(lambda: count(client) >= 4)
+        [made] = private_stores() - before
+        assert made.stat().st_mode & 0o077 == 0
+        running.process.send_signal(number)
+        assert running.process.wait(30) == 0
+        assert not made.exists()
+
+
+def test_the_reading_process_does_not_outlive_a_viewer_that_was_killed(tmp_path):
+    """Nothing goes on reading prompts for nobody."""
+    log = tmp_path / "ai.log"
+    log.write_bytes(b"".join(LINES))
+    before = private_stores()
+    with viewer(str(log)) as running, running.client() as client:
+        eventually(lambda: count(client) >= 4)
+        task = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+        [child, *_] = [int(each) for each in task.read_text().split()]
+        running.process.kill()
+        eventually(lambda: not Path(f"/proc/{child}").exists())
+    for left in private_stores() - before:
+        shutil.rmtree(left)
+
+
+def test_the_store_is_read_while_it_is_written(tmp_path):
+    """The daemon's store, from its first trace on."""
+    store = open_store(tmp_path / "traces.sqlite3")
+    with viewer(state_dir=tmp_path) as running, running.client() as client:
+        for number in range(1, 30):
+            store.write(body(span(number)))
+            assert count(client) == number
+    store.close()
+
+
+def test_what_cannot_be_is_a_sentence(tmp_path):
+    """A wrong address, one that is taken, and a store of another version."""
+    taken = socket.create_server(("127.0.0.1", 0))
+    command = [sys.executable, "-m", "kong_ai_tracing", "view", "--listen"]
+    environment = {
+        **os.environ,
+        "KONG_AI_TRACING_CONFIG": os.devnull,
+        "KONG_AI_TRACING_STATE_DIR": str(tmp_path),
+    }
+
+    def said(listen):
+        done = subprocess.run(
+            [*command, listen], capture_output=True, text=True, timeout=30, check=False, env=environment
+        )
+        assert (done.returncode, done.stdout) == (1, ""), done
+        assert "Traceback" not in done.stderr
+        return done.stderr
+
+    assert "write it like 127.0.0.1:8080" in said("here")
+    assert "cannot listen at" in said(f"127.0.0.1:{taken.getsockname()[1]}")
+    store = open_store(tmp_path / "traces.sqlite3")
+    store._db.execute("PRAGMA user_version = 99")
+    store.close()
+    assert "a later version" in said("127.0.0.1:0")
+    (tmp_path / "traces.sqlite3").write_bytes(b"no database, but long enough to look at" * 100)
+    assert "cannot be read" in said("127.0.0.1:0")
+    taken.close()
+
+
+def test_other_commands_load_nothing_of_it():
+    """The daemon does not pay for the viewer."""
+    code = (
+        "import sys, kong_ai_tracing.daemon, kong_ai_tracing.preview, kong_ai_tracing.cli;"
+        "print({'starlette', 'uvicorn', 'jinja2', 'kong_ai_tracing.view'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def test_without_the_extra_it_says_what_to_install(tmp_path):
+    """The packages are not everybody's."""
+    code = (
+        "import sys; sys.modules['starlette'] = None; sys.modules['jinja2'] = None;"
+        "from kong_ai_tracing.cli import main; sys.argv = ['kong-ai-tracing', 'view']; main()"
+    )
+    environment = {
+        **os.environ,
+        "KONG_AI_TRACING_CONFIG": os.devnull,
+        "KONG_AI_TRACING_STATE_DIR": str(tmp_path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (done.returncode, "kong-ai-tracing[view]" in done.stderr, "Traceback" in done.stderr) == (
+        1,
+        True,
+        False,
+    )
