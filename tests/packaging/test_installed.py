@@ -62,7 +62,7 @@ def test_a_fresh_install_is_up_and_keeps_traces_on_this_machine(deb: Path, box: 
         "restarts": "0",
         "config": "root 644",
         "secrets": "root 700",
-        "state": "kong-ai-tracing 750",
+        "state": "kong-ai-tracing 700",
         "compiled": "1",
         "offline": "0",
         "completion": "checkpoint",
