@@ -52,7 +52,7 @@ def install() -> None:
     command("systemctl", "daemon-reload")
 
 
-def command(*words: str, check: bool = True, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def command(*words: str, check: bool = True, timeout: float = 120) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(words, capture_output=True, text=True, timeout=timeout, check=False)
     if check and done.returncode:
         raise AssertionError(f"{' '.join(words)} gave {done.returncode}: {done.stdout}{done.stderr}")
@@ -67,8 +67,8 @@ def show(name: str) -> str:
     return systemctl("show", "-p", name, "--value", UNIT).stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 20) -> None:
-    """Nothing but what is waited for ends the wait."""
+def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 60) -> None:
+    """Nothing but what is waited for ends the wait: on a busy machine the service stands last in the queue."""
     ends = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < ends, f"waited {timeout_seconds} s for {what}; {show('StatusText')}"
@@ -166,17 +166,17 @@ class Host:
     def pid(self) -> int:
         return int(show("MainPID"))
 
-    def wait_for_status(self, text: str, timeout_seconds: float = 20) -> None:
+    def wait_for_status(self, text: str, timeout_seconds: float = 60) -> None:
         wait_until(lambda: text in show("StatusText"), f"{text!r} in the status", timeout_seconds)
 
-    def wait_for_restart(self, pid: int, timeout_seconds: float = 30) -> None:
+    def wait_for_restart(self, pid: int, timeout_seconds: float = 60) -> None:
         wait_until(
             lambda: show("ActiveState") == "active" and self.pid not in (0, pid),
             "a new process",
             timeout_seconds,
         )
 
-    def wait_for_all(self, timeout_seconds: float = 30) -> None:
+    def wait_for_all(self, timeout_seconds: float = 90) -> None:
         """Every line that was written is in Langfuse."""
         wanted = {observation_id(1, seq) for seq in range(1, self.written + 1)}
         try:
