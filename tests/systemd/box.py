@@ -68,7 +68,7 @@ def show(name: str) -> str:
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 60) -> None:
-    """Nothing but what is waited for ends the wait: on a busy machine the service stands last in the queue."""
+    """Nothing but what is waited for ends the wait: on a busy machine the service stands last."""
     ends = time.monotonic() + timeout_seconds
     while not condition():
         assert time.monotonic() < ends, f"waited {timeout_seconds} s for {what}; {show('StatusText')}"
