@@ -232,6 +232,7 @@ class Machine:
             self.deleted.append(content)
         else:
             self.losses.add(content)
+            self.losses.unseen = True
         self.unreadable.discard(inode)
 
     def close_to_the_daemon(self) -> None:

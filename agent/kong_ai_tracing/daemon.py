@@ -18,6 +18,7 @@ from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import LogFiles
 from kong_ai_tracing.following import Following, open_project, parts_of
 from kong_ai_tracing.heartbeat import Heartbeat
+from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.sdnotify import Notifier
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
@@ -51,6 +52,7 @@ def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry
     if dry_run:
         return max(_dry_run(project, config) for project in projects_of(config))
     prepare_state_dir(config.state_dir)
+    give_back_large_blocks()
     with contextlib.closing(StateLock(config.state_dir)):
         try:
             return asyncio.run(Daemon(config, reload).run(once=once))
