@@ -284,7 +284,7 @@ async def test_a_refused_batch_is_halved_down_to_the_guilty_span(
     assert rig.store.status().counters["spans_refused"] == 1
     assert rig.store.status().refused == 1
     assert rig.offset == 100
-    assert "reason=400 " in caplog.text
+    assert "reason='400' " in caplog.text
     assert "my prompt" not in caplog.text, "a server may repeat what was sent; our log does not"
 
 

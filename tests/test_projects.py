@@ -202,3 +202,22 @@ def test_history_goes_to_each_project_it_fits(host: Host) -> None:
             observation_id(1, seq) for seq in (1, 2, 3)
         )
         assert [span["spanId"] for span in hr_calls.spans] == [observation_id(1, 2)]
+
+
+def test_an_outbox_made_for_langfuse_is_kept_when_it_is_switched_off(host: Host) -> None:
+    """It is set aside with what to do, and goes to Langfuse when that is on again."""
+    with FakeLangfuse() as langfuse:
+        langfuse.script("503*")
+        host.configure(langfuse, "[delivery]\nspill_after_seconds = 0.1")
+        host.write(line(1))
+        host.start()
+        wait_until(lambda: host.status()["outbox"]["spans"] == 1, "the outbox")
+        host.stop()
+        host.configure(None)
+        assert host.run("run", "--once").returncode == 0
+        assert "langfuse_enabled" in host.run("refused", "list").stdout
+        langfuse.script("200*")
+        host.configure(langfuse)
+        assert host.run("refused", "retry", "--all").returncode == 0
+        assert host.run("run", "--once").returncode == 0
+        assert langfuse.span_ids() == {observation_id(1, 1)}

@@ -274,3 +274,9 @@ def test_what_was_dropped_is_said() -> None:
     assert "dropped" not in out.getvalue()
     print_report(msgspec.structs.replace(report, counters={"spans_dropped": 12}), Console(file=out))
     assert "dropped: 12 spans" in out.getvalue()
+
+
+def test_a_state_that_was_only_just_made_is_not_called_old():
+    """Before the first commit nothing has a time: nobody is told of decades."""
+    young = msgspec.structs.replace(stored(), updated_at_ms=0)
+    assert report(young).updated_seconds_ago == 0

@@ -77,11 +77,12 @@ class DeliveryHealth:
     def tell_refused(self, refusals: Sequence[Refusal]) -> None:
         """Spans were set aside for good."""
         # Without the server's words, which may repeat what was sent: the store has them.
+        status, _, _ = refusals[0].reason.partition(" ")
         log.error(
-            "delivery.refused destination=%s spans=%d reason=%s note='see kong-ai-tracing refused list'",
+            "delivery.refused destination=%s spans=%d reason=%r note='see kong-ai-tracing refused list'",
             self._name,
             len(refusals),
-            refusals[0].reason.partition(" ")[0],
+            status if status.isdigit() else refusals[0].reason,
         )
 
     def tell_dropped(self) -> None:

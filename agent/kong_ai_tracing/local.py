@@ -44,8 +44,11 @@ class Local:
             await asyncio.to_thread(self._write, body)
         except (sqlite3.Error, OSError) as error:
             return TryLater(str(error))
-        except MsgspecError as error:
-            return Refused(f"not a batch of this store: {error}")
+        except MsgspecError:
+            return Refused(
+                "it was made for Langfuse, while langfuse_enabled was true: set it again, then"
+                " kong-ai-tracing refused retry --all"
+            )
         return Accepted()
 
     async def close(self) -> None:

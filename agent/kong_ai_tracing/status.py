@@ -88,7 +88,9 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
     health = status.health | (seen.trouble.health if seen.trouble else {})
     kind = "langfuse" if config.langfuse_enabled else "local"
     target = _target(health.get(name, health.get(kind, {})), outbox, status.refused, now)
-    quiet_seconds = max(0.0, now - status.updated_at_ms / 1000)
+    # Without a commit the state has only just been made.
+    updated_at_ms = status.updated_at_ms or int(now * 1000)
+    quiet_seconds = max(0.0, now - updated_at_ms / 1000)
     down = list(_down(target, outbox))
     problems = [
         *down,
@@ -107,7 +109,7 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
         report,
         state="destination_down" if down else "problems" if problems else "healthy",
         problems=problems,
-        updated_at=rfc3339(status.updated_at_ms),
+        updated_at=rfc3339(updated_at_ms),
         updated_seconds_ago=round(quiet_seconds, 1),
         outbox=outbox,
         destinations={name: target},
