@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import kong_ai_tracing
@@ -35,6 +37,14 @@ ORDER = """
     kong kongcommand
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
+
+HEAVY = {
+    *("rich", "pygments", "click"),
+    *("starlette", "uvicorn", "jinja2", "prometheus_client"),
+    *("watchdog", "zstandard", "backports", "lz4", "brotli"),
+    *("numpy", "requests", "urllib3", "yaml", "multiprocessing"),
+}
+"""What the daemon must not load, at least not before it is asked for something that needs it."""
 
 
 def module_of(path: Path) -> str:
@@ -78,3 +88,18 @@ def test_no_step_reads_the_configuration() -> None:
     for path in files():
         if ORDER.index(module_of(path)) < first_reader:
             assert "config" not in imported_modules(path), path
+
+
+def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
+    """What serves a command, a page, an archive or another library's command line stays out of memory."""
+    code = "import sys, kong_ai_tracing.cli, kong_ai_tracing.daemon; print(*sorted(sys.modules))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {name.partition(".")[0] for name in loaded.stdout.split()}
+    assert packages & HEAVY == set()
+
+
+def test_httpx_does_not_bring_its_command_line_program() -> None:
+    """It would bring rich, pygments and click, however early or late it is loaded."""
+    code = "import sys, kong_ai_tracing, httpx; print(*(name for name in sys.modules if sys.modules[name]))"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"httpx._main", "rich", "click", "pygments"} & set(loaded.stdout.split())
