@@ -16,7 +16,7 @@ DEB := dist/kong-ai-tracing_$(VERSION)_$(DEB_ARCHITECTURE).deb
 WHEEL := dist/kong_ai_tracing-$(VERSION)-py3-none-any.whl
 
 .DEFAULT_GOAL := help
-.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction deb wheel test-deb release-check \
+.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction bench-view screenshots deb wheel test-deb release-check \
 	setup setup-dev lock clean
 
 help: ## show this list
@@ -58,6 +58,12 @@ bench: setup-dev ## measure throughput beside a plain script
 
 bench-redaction: setup-dev ## measure what redaction costs, what it misses and what it takes for a secret wrongly
 	$(BIN)/python benchmarks/redaction.py $(BENCH_ARGS)
+
+bench-view: setup-dev ## measure how quickly the viewer answers over a million calls; takes a quarter of an hour
+	$(BIN)/python benchmarks/view.py $(BENCH_ARGS)
+
+screenshots: setup-dev ## make the pictures of the viewer anew; wants chromium
+	PYTHONPATH=tests:tests/view $(BIN)/python tests/view/screenshots.py
 
 setup: $(VENV)/.installed ## install into .venv
 

@@ -60,7 +60,7 @@ PAGES = {
     "by cost, last hour": "/?sort=cost&range=1h",
     "smallest latency, rare model": "/?sort=latency&up=1&model=llama3.2",
     "search, frequent word": "/?q=parcel",
-    "search, rare word": "/?q=needle77",
+    "search, rare word": "/?q=needle700",
     "search, two words, model": "/?q=parcel+invoice&model=gpt-4o",
     "search, by cost": "/?q=parcel&sort=cost",
 }

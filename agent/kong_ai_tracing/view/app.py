@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -156,6 +157,8 @@ class Pages:
     def failure(self, request: Request, error: Exception) -> Response:
         if isinstance(error, TooBroadError):
             error = HTTPException(503, "That takes too long: choose a shorter time, or more filters.")
+        if isinstance(error, sqlite3.Error):
+            error = HTTPException(503, f"The store cannot be read: {error}")
         assert isinstance(error, HTTPException)
         answer = self._page(request, "failure.html", why=error.detail)
         answer.status_code = error.status_code
@@ -188,7 +191,7 @@ def application(source: Source, settings: Settings) -> Starlette:
             Route("/favicon.ico", lambda _: RedirectResponse("/static/icon.svg")),
             Mount("/static", StaticFiles(directory=Path(__file__).parent / "static")),
         ],
-        exception_handlers={HTTPException: pages.failure, TooBroadError: pages.failure},
+        exception_handlers=dict.fromkeys((HTTPException, TooBroadError, sqlite3.Error), pages.failure),
     )
 
 
