@@ -75,7 +75,7 @@ def bad_situation() -> Situation:
         state="destination_down",
         problems=["the destination has taken nothing for a while: \x1b[31m[/red]<script>"],
         outbox=Outbox(9, 90, 900, 1000),
-        files=[FileLag(evil, 100, 9100, 9000, 77.0, "langfuse")],
+        files=[FileLag(evil, 100, 9100, 9000, 77.0, destination="langfuse")],
         lag_bytes=9000,
         lag_seconds=77.0,
         refused_spans=3,

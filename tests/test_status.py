@@ -25,6 +25,7 @@ from kong_ai_tracing.storerepair import Damage
 from kong_ai_tracing.storesalvage import Salvaged
 from kong_ai_tracing.storestatus import StoreStatus, read_status
 from kong_ai_tracing.storetrouble import Trouble
+from situations import bad_situation
 
 NOW = 1_000_000.0
 
@@ -255,7 +256,7 @@ def test_several_destinations_are_told_apart(log):
     lines = out.getvalue().splitlines()
     [line] = [line for line in lines if line.startswith("team-a")]
     assert "holding" in line
-    assert "401" in line
+    assert "  team-a: 401" in lines
     assert any(line.startswith("langfuse") for line in lines)
 
 
@@ -280,3 +281,17 @@ def test_a_state_that_was_only_just_made_is_not_called_old():
     """Before the first commit nothing has a time: nobody is told of decades."""
     young = msgspec.structs.replace(stored(), updated_at_ms=0)
     assert report(young).updated_seconds_ago == 0
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_the_table_can_be_read_at_every_width(width) -> None:
+    """No cell is cut, no line is longer than the terminal, and nobody else's words are obeyed."""
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=True, color_system=None)
+    print_report(bad_situation().reports["langfuse"], console)
+    said = out.getvalue()
+    assert all(len(line) <= width for line in said.splitlines())
+    assert "…" not in said
+    for words in ("retrying", "900 bytes", "  langfuse: 503", "8.8 KiB", "77 s", r"/logs/\x1b[2J"):
+        assert words in said
+    assert not {"\x1b", "\u202e", "\udcff"} & set(said)

@@ -21,6 +21,7 @@ from kong_ai_tracing.archives import ArchiveError
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.entries import LogEntry, read_entries
+from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.lines import Line, LineCutter, OversizedLine, SetAside
 from kong_ai_tracing.progressbar import is_watched, reading_bar
 from kong_ai_tracing.protection import Protection
@@ -210,7 +211,9 @@ def _printer(format: str) -> Callable[[list[Span], Explanations], None]:  # noqa
         for span in spans:
             if why := explanations.get(span.id):
                 for value in sorted(why.sources.keys() | why.passed_over.keys()):
-                    console.out(f"    {span.observation.name}: {_explained(value, why)}", highlight=False)
+                    console.out(
+                        f"    {visible(span.observation.name)}: {_explained(value, why)}", highlight=False
+                    )
 
     return print_tree
 

@@ -21,7 +21,7 @@ def reading_bar(total_bytes: int) -> Iterator[Callable[[int, str], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
-    # Without markup: a file may be called [/bold].
+    # Without markup: a file may be called [red].log.
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),

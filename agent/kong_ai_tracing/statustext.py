@@ -15,6 +15,7 @@ from kong_ai_tracing.rotationrisk import about
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 
 _WIDTH_WITHOUT_TERMINAL = 160
+_WIDE = 80
 _LONGEST = 2000
 HEADLINES = {
     "healthy": ("healthy", "green"),
@@ -37,10 +38,14 @@ def print_report(report: Report, console: Console | None = None) -> None:
     for problem in report.problems:
         console.print(Text(f"  - {visible(problem, _LONGEST)}"))
     if report.files:
+        console.print()
         console.print(_files(report.files, several=len(report.destinations) > 1))
     if report.destinations:
-        console.print(_destinations(report.destinations))
+        console.print()
+        console.print(_destinations(report.destinations, with_limit=console.width >= _WIDE))
+        console.print(_reasons(report.destinations), end="")
     if report.updated_at:
+        console.print()
         console.print(Text(_summary(report)))
 
 
@@ -66,24 +71,28 @@ def _files(files: list[FileLag], *, several: bool) -> Table:
     return table
 
 
-def _destinations(targets: Mapping[str, Target]) -> Table:
+def _destinations(targets: Mapping[str, Target], *, with_limit: bool) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("destination", "state"):
-        table.add_column(name, no_wrap=True)
+    table.add_column("destination", overflow="fold")
+    table.add_column("state", no_wrap=True)
     for name in ("accepted", "outbox", "refused"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("reason", overflow="fold")
     for name, target in targets.items():
-        ago = target.last_accepted_seconds_ago
+        ago, outbox = target.last_accepted_seconds_ago, readable_size(target.outbox.bytes)
         table.add_row(
             Text(visible(name)),
             Text(visible(target.state), STATE_STYLES.get(target.state, "")),
             "never" if ago is None else f"{ago:,.0f} s ago",
-            f"{readable_size(target.outbox.bytes)} of {readable_size(target.outbox.max_bytes)}",
+            f"{outbox} of {readable_size(target.outbox.max_bytes)}" if with_limit else outbox,
             f"{target.refused_spans} spans",
-            Text(visible(target.reason or "", _LONGEST)),
         )
     return table
+
+
+def _reasons(targets: Mapping[str, Target]) -> Text:
+    """A line for each destination that takes nothing: in a narrow column nobody could read it."""
+    told = {name: target.reason for name, target in targets.items() if target.reason}
+    return Text("".join(f"  {visible(name)}: {visible(reason, _LONGEST)}\n" for name, reason in told.items()))
 
 
 def _summary(report: Report) -> str:
