@@ -75,7 +75,9 @@ def test_names_and_words_of_others_are_text_and_nothing_else():
         "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "h1", "h2", "p", "ul",
         "li", "strong", "div", "table", "thead", "tbody", "tr", "th", "td", "a",
     }  # fmt: skip
-    assert elements.attributes <= {"lang", "charset", "name", "content", "class", "scope", "href"}
+    assert elements.attributes <= {
+        "lang", "charset", "name", "content", "class", "scope", "href", "role", "aria-label", "tabindex",
+    }  # fmt: skip
     assert "<script>alert(1)</script>" in elements.text
     for character in ("\x1b", "\x07", "\u202e", "\udcff"):
         assert character not in page

@@ -144,7 +144,7 @@ def _of_the_state(name: str, report: Report) -> Iterator[Concern]:
         todo = "Look at its report.json, and remove the folder when you have: " + report.damaged_states[0]
         yield Concern("warning", "The state was damaged and built anew", todo, name)
     if report.refused_spans:
-        todo = "kong-ai-tracing refused list says why; refused retry sends them again."
+        todo = "kong-ai-tracing refused list says why; kong-ai-tracing refused retry sends them again."
         yield Concern("note", f"Langfuse refused {report.refused_spans:,} spans", todo, name)
     if report.set_aside_lines:
         what = f"{report.set_aside_lines:,} lines could not be read and were set aside"

@@ -36,7 +36,7 @@ li p { margin: 0; color: var(--text); } li strong { overflow-wrap: anywhere; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
 th { font-weight: 600; } td.number, th.number { text-align: right; white-space: nowrap; }
-td.name { overflow-wrap: anywhere; min-width: 12rem; }
+td.name { overflow-wrap: anywhere; min-width: 8rem; }
 footer { margin-top: 2.5rem; font-size: .9rem; } a { color: inherit; }
 """
 _STYLE_DIGEST = base64.b64encode(sha256(_STYLE.encode()).digest()).decode()
@@ -59,7 +59,7 @@ def page_of(situation: Situation) -> str:
 <body>
 <header><h1 class="{style}">{word}</h1><p>{sentence}</p></header>
 <main>
-{_concerns(concerns)}
+{_concerns(concerns, several=len(situation.wanted) > 1)}
 {_destinations(situation)}
 {_files(situation)}
 {_sums(situation)}
@@ -90,22 +90,26 @@ def _verdict(situation: Situation, concerns: list[Concern]) -> tuple[str, str, s
     return "Traces flow", "good", how_far
 
 
-def _concerns(concerns: Iterable[Concern]) -> str:
+def _concerns(concerns: Iterable[Concern], *, several: bool) -> str:
     items = "\n".join(
-        f'<li class="{each.weight}"><strong>{_about(each)}</strong><p>{_text(each.todo)}</p></li>'
+        f'<li class="{each.weight}"><strong>{_about(each, several=several)}</strong>'
+        f"<p>{_text(each.todo)}</p></li>"
         for each in concerns
     )
     return f"<h2>What is wrong, and what to do</h2>\n<ul>\n{items}\n</ul>" if items else ""
 
 
-def _about(concern: Concern) -> str:
-    return _text(f"{concern.destination}: {concern.what}" if concern.destination else concern.what)
+def _about(concern: Concern, *, several: bool) -> str:
+    whose = f"{concern.destination}: " if several and concern.destination else ""
+    return _text(whose + concern.what)
 
 
 def _destinations(situation: Situation) -> str:
     rows = [_destination(one, situation.reports.get(one.name)) for one in situation.vitals]
     numbers = [(name, "number") for name in ("Accepted", "Outbox", "Refused")]
-    return "<h2>Destinations</h2>\n" + _table([("Destination", ""), ("State", ""), *numbers], rows)
+    return "<h2>Destinations</h2>\n" + _table(
+        "destinations", [("Destination", ""), ("State", ""), *numbers], rows
+    )
 
 
 def _destination(one: Vitals, report: Report | None) -> list[tuple[str, str]]:
@@ -138,7 +142,7 @@ def _files(situation: Situation) -> str:
     ]
     more = len(files) - _MOST_FILES
     rest = f'<p class="quiet">and {more:,} more files, less far behind</p>' if more > 0 else ""
-    return "<h2>Files</h2>\n" + _table((("File", ""), ("Unread", "number")), rows) + rest
+    return "<h2>Files</h2>\n" + _table("files", (("File", ""), ("Unread", "number")), rows) + rest
 
 
 def _sums(situation: Situation) -> str:
@@ -151,13 +155,15 @@ def _sums(situation: Situation) -> str:
     )
 
 
-def _table(head: Iterable[tuple[str, str]], rows: list[list[tuple[str, str]]]) -> str:
+def _table(label: str, head: Iterable[tuple[str, str]], rows: list[list[tuple[str, str]]]) -> str:
     if not rows:
         return '<p class="quiet">None.</p>'
     heads = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in head)
     lines = ("".join(f'<td class="{kind}">{text}</td>' for text, kind in row) for row in rows)
     body = "\n".join(f"<tr>{line}</tr>" for line in lines)
-    return f'<div class="wide"><table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>'
+    # It scrolls where it is too wide, and must do so for a keyboard, too.
+    region = f'<div class="wide" role="region" aria-label="{label}" tabindex="0">'
+    return f"{region}<table><thead><tr>{heads}</tr></thead><tbody>\n{body}\n</tbody></table></div>"
 
 
 def _text(text: str) -> str:
