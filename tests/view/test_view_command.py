@@ -12,6 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
+import httpx
 import pytest
 from pages import Document, body, open_store, span
 from running import eventually, viewer
@@ -93,12 +94,57 @@ def test_the_reading_process_does_not_outlive_a_viewer_that_was_killed(tmp_path)
     before = private_stores()
     with viewer(str(log)) as running, running.client() as client:
         eventually(lambda: count(client) >= 4)
-        task = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
-        [child, *_] = [int(each) for each in task.read_text().split()]
+        child = child_of(running)
         running.process.kill()
         eventually(lambda: not Path(f"/proc/{child}").exists())
     for left in private_stores() - before:
         shutil.rmtree(left)
+
+
+def child_of(running):
+    task = Path(f"/proc/{running.process.pid}/task/{running.process.pid}/children")
+    [child, *_] = [int(each) for each in task.read_text().split()]
+    return child
+
+
+def test_a_damaged_archive_is_named_and_the_rest_is_shown(tmp_path):
+    """What can be read is read; the terminal says what cannot."""
+    archive, log = tmp_path / "ai.log.1.gz", tmp_path / "ai.log"
+    archive.write_bytes(gzip.compress(b"".join(LINES[:2]))[:-30])
+    log.write_bytes(LINES[2])
+    with viewer(str(archive), str(log)) as running, running.client() as client:
+        eventually(lambda: count(client) >= 2)
+        running.process.terminate()
+        said = running.process.communicate(timeout=30)[1]
+    assert f"file.damaged path={archive}" in said
+
+
+def test_a_page_says_when_files_are_no_longer_read(tmp_path):
+    """The traces stay, and nobody takes them for all there are."""
+    log = tmp_path / "ai.log"
+    log.write_bytes(LINES[0])
+    with viewer(str(log)) as running, running.client() as client:
+        eventually(lambda: count(client) == 1)
+        assert "no longer read" not in client.get("/").text
+        os.kill(child_of(running), signal.SIGKILL)
+        eventually(lambda: "no longer read" in client.get("/").text)
+        assert count(client) == 1
+
+
+def test_others_can_reach_it_only_when_told_so(tmp_path):
+    """Then its name is accepted, the terminal warns, and lines of the log are not shown."""
+    log = tmp_path / "ai.log"
+    log.write_bytes(LINES[0])
+    with viewer(str(log), "--listen", "0.0.0.0:0") as running:
+        assert f"//{socket.gethostname()}:" in running.link
+        port = running.base.rpartition(":")[2]
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+            client.get(f"/?{running.link.partition('?')[2]}")
+            eventually(lambda: count(client) == 1)
+            [trace] = Document(client.get("/").text).traces
+            assert "/line" not in client.get(f"/trace/{trace}").text
+        running.process.terminate()
+        assert "not encrypted" in running.process.communicate(timeout=30)[1]
 
 
 def test_the_store_is_read_while_it_is_written(tmp_path):

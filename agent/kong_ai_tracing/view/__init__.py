@@ -39,8 +39,11 @@ def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: boo
             source = sources.local_store(config)
             reader.check_version(source.store)
             _say_if_empty(config, source.store)
-        settings = Settings(langfuse_url=_langfuse_url(config), raw_lines=server.is_loopback(listening))
-        announce = _Announcer(listening.getsockname()[1], address.host, open_browser)
+        private = server.is_loopback(listening)
+        if not private:
+            sys.stderr.write("Others can reach this address, and what they are sent is not encrypted.\n")
+        settings = Settings(langfuse_url=_langfuse_url(config), raw_lines=private)
+        announce = _Announcer(listening.getsockname()[1], address.name, open_browser)
         server.serve(listening, address, source, settings, announce)
     return 0
 

@@ -21,6 +21,11 @@ class Address(Struct, frozen=True):
     host: str
     port: int
 
+    @property
+    def name(self) -> str:
+        """What a browser is told: where every address of this host is listened at, its name."""
+        return socket.gethostname() if self.host in ("0.0.0.0", "::") else self.host  # noqa: S104
+
 
 def parse_address(text: str) -> Address:
     """`127.0.0.1:8080`, `[::1]:8080`, `:8080` or a name with a port. Raises OperatorError."""
@@ -57,7 +62,7 @@ def serve(
 ) -> None:
     keys = Keys(announce)
     port = listening.getsockname()[1]
-    app = Access(application(source, settings), keys, port=port, names=frozenset({address.host.lower()}))
+    app = Access(application(source, settings), keys, port=port, names=frozenset({address.name.lower()}))
     config = uvicorn.Config(
         app,
         log_config=None,

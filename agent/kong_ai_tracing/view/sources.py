@@ -8,7 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -19,6 +19,7 @@ from msgspec import structs
 from kong_ai_tracing import localstore
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.config import Config
+from kong_ai_tracing.errors import OperatorError
 
 _STOP_SECONDS = 5.0
 _MAX_AGE_DAYS = 3650.0
@@ -87,11 +88,20 @@ def _read(config: Config, paths: Sequence[Path], viewer: int) -> None:
     logs.set_up_logging(config.log_level, config.secrets, os.environ)
     archives = [path for path in paths if path.suffix in COMPRESSED_SUFFIXES]
     growing = tuple(glob.escape(str(path.absolute())) for path in paths if path not in archives)
-    code = backfill.run(config, archives) if archives else 0
-    if growing and code == 0:
-        following = structs.replace(config, log_paths=growing)
-        code = daemon.run(following, reload=lambda: following)
+    following = structs.replace(config, log_paths=growing)
+    code = _said(lambda: backfill.run(config, archives)) if archives else 0
+    if growing:
+        code = max(code, _said(lambda: daemon.run(following, reload=lambda: following)))
     sys.exit(code)
+
+
+def _said(act: Callable[[], int]) -> int:
+    """The exit code of `act`; what an operator can repair is a sentence."""
+    try:
+        return act()
+    except OperatorError as error:
+        sys.stderr.write(f"kong-ai-tracing: {error}\n")
+        return 1
 
 
 def _end_with(viewer: int) -> None:
