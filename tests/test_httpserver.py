@@ -76,10 +76,8 @@ async def test_head_has_the_same_head_and_no_body():
 async def test_only_get_and_head_are_served(method):
     """There is nothing to be changed here. A body does not take the answer back."""
     async with serving() as where:
-        body = "x" * 10_000
-        answer = await exchange(
-            where, asking(method=method, more="Content-Length: 10000\r\n") + body.encode()
-        )
+        body = b"x" * 300_000
+        answer = await exchange(where, asking(method=method, more="Content-Length: 300000\r\n") + body)
         assert status_of(answer) == 405
         assert b"allow: GET, HEAD" in answer
 
@@ -163,6 +161,18 @@ async def test_who_does_not_read_his_answer_is_cut_off():
             while part := await reader.read(1 << 20):
                 received += len(part)
         assert received < 20_000_000
+        writer.close()
+
+
+async def test_a_long_answer_arrives_whole_at_who_reads_it_slowly():
+    """Slower than we linger, and within the deadline."""
+    async with serving() as where:
+        reader, writer = await asyncio.open_connection(where.host, where.port, limit=1024)
+        writer.write(asking("/large"))
+        received = await reader.readexactly(1000)
+        await asyncio.sleep(1.5)
+        received += await reader.read()
+        assert len(received.partition(b"\r\n\r\n")[2]) == 20_000_000
         writer.close()
 
 
