@@ -28,7 +28,7 @@ ORDER = """
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient ledger uploads outgoing settlement deliveryhealth spilling delivery pipeline
-    archives
+    archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
     tree progressbar service vitals following checks statusreport status statuspage daemon backfill preview check statustext

@@ -13,6 +13,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from kong_ai_tracing import assembly
+from kong_ai_tracing.archivepaths import named
 from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
@@ -27,6 +28,7 @@ from kong_ai_tracing.storerepair import open_store
 log = logging.getLogger(__name__)
 
 LEDGER_DIRECTORY = "backfill"
+_SPOOL_DIRECTORY = "stdin"
 _PATIENCE_SECONDS = 300.0
 _REPORT_INTERVAL_SECONDS = 10.0
 _REDRAW_INTERVAL_SECONDS = 0.25
@@ -74,13 +76,33 @@ class Account(Struct, frozen=True):
         )
 
 
-def run(config: Config, paths: Sequence[Path], *, dry_run: bool = False) -> int:
-    """Deliver what the files hold, to one project after the other; gives the exit code.
+def run(config: Config, words: Sequence[str | Path], *, dry_run: bool = False) -> int:
+    """Deliver what files, patterns, directories and pipes hold, to one project after the other.
 
-    The account goes to stdout, progress to stderr. A run that was cut off is taken up by the next one with
-    the same files. Raises StoreError when a ledger cannot be used and ArchiveError for a file that cannot be
-    read.
+    Gives the exit code. The account goes to stdout, progress to stderr. A run that was cut off is taken up by
+    the next one with the same content. Raises StoreError when a ledger cannot be used and ArchiveError for a
+    file that cannot be read.
     """
+    spool_directory = config.state_dir / LEDGER_DIRECTORY / _SPOOL_DIRECTORY
+    floor_bytes = config.delivery.free_space_floor_bytes
+    with named(spool_directory, free_space_floor_bytes=floor_bytes, keeps_nothing=dry_run) as files:
+        code = _run(config, files.paths(words), dry_run=dry_run)
+        if code == EXIT_DELIVERED:
+            files.done()
+        elif not dry_run:
+            _tell_of_spooled(files.spooled)
+    return code
+
+
+def _tell_of_spooled(paths: Sequence[Path]) -> None:
+    for path in paths:
+        sys.stderr.write(
+            f"What came through the pipe is kept in {path}: name that file, or send the same content through "
+            "a pipe again, to go on; else remove it.\n"
+        )
+
+
+def _run(config: Config, paths: Sequence[Path], *, dry_run: bool) -> int:
     projects = projects_of(config)
     code = EXIT_DELIVERED
     for project in projects:
@@ -107,14 +129,14 @@ def _run_for(project: Project, paths: Sequence[Path], *, dry_run: bool) -> _Ende
     destination = assembly.destination_of(project.config)
     if dry_run:
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
-            return asyncio.run(_run(project, paths, store, assembly.Nowhere(destination)))
+            return asyncio.run(_deliver(project, paths, store, assembly.Nowhere(destination)))
     prepare_state_dir(state_dir)
     prepare_state_dir(ledger)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
-        return asyncio.run(_run(project, paths, store, destination))
+        return asyncio.run(_deliver(project, paths, store, destination))
 
 
-async def _run(project: Project, paths: Sequence[Path], store: Store, destination: Destination) -> _Ended:
+async def _deliver(project: Project, paths: Sequence[Path], store: Store, destination: Destination) -> _Ended:
     restored = store.restore()
     archives = Archives(paths, restored.files, max_line_bytes=project.config.tailing.max_line_bytes)
     service = Service(project.config, store, restored, archives, destination, match=project.match)

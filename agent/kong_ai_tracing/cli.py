@@ -88,9 +88,10 @@ def run(
 @app.command()
 def backfill(
     paths: Annotated[
-        list[Path],
+        list[str],
         typer.Argument(
-            metavar="PATH...", exists=True, dir_okay=False, help="Log files, plain or .gz, in any order."
+            metavar="PATH...",
+            help="Log files, plain or compressed, in any order; patterns, directories; - for stdin.",
         ),
     ],
     config: ConfigOption = None,
