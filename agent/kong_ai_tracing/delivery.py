@@ -8,7 +8,6 @@ waits with it, and the log is the buffer.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections import Counter
@@ -26,6 +25,7 @@ from kong_ai_tracing.settlement import DeliveryLimits, Settlement
 from kong_ai_tracing.spilling import Spilling
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError
 from kong_ai_tracing.store import Commit, Restored, Store
+from kong_ai_tracing.threads import within
 from kong_ai_tracing.uploads import MediaStore, Uploads
 
 __all__ = ["Delivery", "DeliveryLimits", "Destination"]
@@ -223,10 +223,7 @@ class Delivery:
         self.gate.close()
         async with self._moved:
             self._moved.notify_all()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(
-                    self._moved.wait_for(lambda: self._busy <= self.gate.waiting), grace_seconds
-                )
+            await within(grace_seconds, self._moved.wait_for(lambda: self._busy <= self.gate.waiting))
 
     async def finish(self) -> None:
         """After `run` was cancelled: everything that is still open goes to disk, in one commit."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable
 
 from msgspec import Struct
 
 from kong_ai_tracing.outcomes import Hold, Outcome, TryLater
 from kong_ai_tracing.pace import Pace
+from kong_ai_tracing.threads import within
 
 _FIRST_WAIT_SECONDS = 0.5
 _MAX_WAIT_SECONDS = 60.0
@@ -89,10 +89,7 @@ class Gate:
             while not self._is_open():
                 self._changed.clear()
                 waits_for_time = not self.healthy and self._probe is None and not self._closed
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(
-                        self._changed.wait(), self.wait_seconds if waits_for_time else None
-                    )
+                await within(self.wait_seconds if waits_for_time else None, self._changed.wait())
         finally:
             self.waiting -= 1
         passed = Pass(self._era, self._clock())

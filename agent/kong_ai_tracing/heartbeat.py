@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Literal, Protocol
 
 from kong_ai_tracing.sdnotify import Notifier
+from kong_ai_tracing.threads import within
 
 log = logging.getLogger(__name__)
 
@@ -67,8 +68,7 @@ class Heartbeat:
             self.beat()
             self._soon.clear()
             wait = _STARTING_INTERVAL_SECONDS if self._phase == "starting" else self._interval
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), min(wait, self._interval))
+            await within(min(wait, self._interval), self._soon.wait())
 
     @contextlib.contextmanager
     def reloading(self) -> Iterator[None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import sqlite3
 from collections import OrderedDict
@@ -19,7 +18,7 @@ from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError, as_store_error
 from kong_ai_tracing.store import Commit, Restored, Store
-from kong_ai_tracing.threads import to_its_end
+from kong_ai_tracing.threads import to_its_end, within
 
 log = logging.getLogger(__name__)
 
@@ -207,8 +206,7 @@ class Ledger:
         """Commit what is settled, a little later, until cancelled."""
         while True:
             await self._due.wait()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._at_once.wait(), self._interval_seconds)
+            await within(self._interval_seconds, self._at_once.wait())
             self._at_once.clear()
             if not await to_its_end(self.write()):
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Work in threads, and cancellation."""
+"""Work in threads, work that is waited for, and cancellation."""
 
 from __future__ import annotations
 
@@ -7,6 +7,20 @@ from collections.abc import Awaitable
 from typing import TypeVar
 
 T = TypeVar("T")
+
+
+async def within(seconds: float | None, work: Awaitable[object]) -> bool:
+    """Wait for work no longer than that; False when the time was over.
+
+    Not `asyncio.wait_for`: before Python 3.12 it takes no notice of a cancellation that comes in the moment
+    in which the work ends. The task then goes on, and who cancelled it waits for ever.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            await work
+    except TimeoutError:
+        return False
+    return True
 
 
 async def to_its_end(work: Awaitable[T]) -> T:

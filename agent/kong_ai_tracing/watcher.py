@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
+from kong_ai_tracing.threads import within
+
 log = logging.getLogger(__name__)
 
 _CHECK_SECONDS = 10.0
@@ -65,9 +67,7 @@ class Waker:
         """True when something happened, at once if it did since the last wait; False when time is up."""
         if self._directories and self._clock() >= self._check_at:
             self._look_after()
-        try:
-            await asyncio.wait_for(self._event.wait(), timeout_seconds)
-        except TimeoutError:
+        if not await within(timeout_seconds, self._event.wait()):
             return False
         self._rung.clear()  # First, so that a call between these two lines is not lost.
         self._event.clear()
