@@ -58,8 +58,8 @@ _MIGRATIONS = (
            OR json_extract(details, '$.metadata.kong_object') IS NOT NULL
     );
     DROP INDEX observations_by_start;
-    CREATE INDEX calls_by_start ON observations (started_ms, ended_ms, level, input_tokens, output_tokens, cost,
-        model, user_id, service) WHERE is_call;
+    CREATE INDEX calls_by_start ON observations (started_ms, ended_ms, level, input_tokens, output_tokens,
+        cost, model, user_id, service) WHERE is_call;
     DROP INDEX traces_by_start;
     CREATE INDEX traces_by_start ON traces (started_ms);
     CREATE INDEX traces_by_latency ON traces (latency_ms);
@@ -74,7 +74,8 @@ _MIGRATIONS = (
         PRIMARY KEY (label, started_ms, trace)
     ) WITHOUT ROWID;
     CREATE TABLE words (
-        number INTEGER PRIMARY KEY AUTOINCREMENT, first INTEGER, last INTEGER, characters INTEGER NOT NULL
+        number INTEGER PRIMARY KEY AUTOINCREMENT, last INTEGER NOT NULL DEFAULT 0,
+        observations INTEGER NOT NULL DEFAULT 0, characters INTEGER NOT NULL DEFAULT 0
     );
     """,
 )

@@ -59,13 +59,13 @@ class Words:
     def save(self) -> None:
         if not self._new:
             return
-        number, first, last, characters = self._table()
-        self._db.executemany(f"INSERT INTO words_{number} (rowid, text) VALUES (?, ?)", self._new.items())  # noqa: S608  a number
+        number = self._table()
+        query = f"INSERT INTO words_{number} (rowid, text) VALUES (?, ?)"  # noqa: S608  a number of our own
+        self._db.executemany(query, self._new.items())
         self._db.execute("SAVEPOINT words")  # now it is in the file, and counts for the file's size
         self._db.execute("RELEASE words")
-        first = min(self._new) if first is None else first
-        values = (first, max(last or 0, *self._new), characters + sum(map(len, self._new.values())), number)
-        self._db.execute("UPDATE words SET first = ?, last = ?, characters = ? WHERE number = ?", values)
+        characters = sum(map(len, self._new.values()))
+        self._db.execute(_ADD_TO_TABLE, (max(self._new), len(self._new), characters, number))
         self._new.clear()
 
     def forget(self) -> None:
@@ -74,14 +74,14 @@ class Words:
 
     def drop_unused(self) -> None:
         """Drop the oldest table when nearly all of its observations have left; the rest moves on."""
-        oldest = self._db.execute("SELECT number, first, last FROM words ORDER BY number LIMIT 1").fetchone()
+        oldest = self._db.execute(_OLDEST_TABLE).fetchone()
         if oldest is None:
             return
-        number, first, last = oldest
+        number, last, made_for = oldest
         [left] = self._db.execute(
             "SELECT count(*) FROM observations WHERE observation <= ?", (last,)
         ).fetchone()
-        if left > (last - first + 1) * _DROP_BELOW:
+        if left > made_for * _DROP_BELOW:
             return
         self._db.execute(f"DROP TABLE words_{number}")
         self._db.execute("DELETE FROM words WHERE number = ?", (number,))
@@ -89,17 +89,16 @@ class Words:
             self.add(observation, found_by(details, unpacked(asked), unpacked(answered)).text)
         self.save()
 
-    def _table(self) -> tuple[int, int | None, int | None, int]:
+    def _table(self) -> int:
         """The newest table, or a new one when it is full."""
-        newest = self._db.execute("SELECT * FROM words ORDER BY number DESC LIMIT 1").fetchone()
-        if newest is not None and newest[3] < self._characters_per_table:
-            number, first, last, characters = newest
-            return number, first, last, characters
-        [number] = self._db.execute("INSERT INTO words (characters) VALUES (0) RETURNING number").fetchone()
+        newest = self._db.execute(_NEWEST_TABLE).fetchone()
+        if newest is not None and newest[1] < self._characters_per_table:
+            return int(newest[0])
+        [number] = self._db.execute("INSERT INTO words DEFAULT VALUES RETURNING number").fetchone()
         self._db.execute(
             f"CREATE VIRTUAL TABLE words_{number} USING fts5 (text, content = '', detail = none)"
         )
-        return number, None, None, 0
+        return int(number)
 
 
 def _excerpt(question: Any) -> str | None:
@@ -128,6 +127,12 @@ def _texts(value: Any) -> Iterator[str]:
             stack.extend(here)
 
 
+_NEWEST_TABLE = "SELECT number, characters FROM words ORDER BY number DESC LIMIT 1"
+_OLDEST_TABLE = "SELECT number, last, observations FROM words ORDER BY number LIMIT 1"
+_ADD_TO_TABLE = """
+    UPDATE words SET last = max(last, ?), observations = observations + ?, characters = characters + ?
+    WHERE number = ?
+"""
 _CONTENTS_UP_TO = """
     SELECT observation, details, input, output FROM observations JOIN contents USING (observation)
     WHERE observation <= ?
