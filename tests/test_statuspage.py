@@ -145,9 +145,9 @@ def test_a_full_outbox_shows_as_a_pause(host: Watched, langfuse: FakeLangfuse) -
     assert host.metric("lag_seconds", log="ai.log") > 0
     assert host.metric("destination_holding") == 1
     assert host.get("/readyz")[0] == 200
+    wait_until(lambda: "Reading waits: the outbox is full" in host.get("/")[1], "the page")
     page = host.get("/")[1]
     assert "Traces do not flow" in page
-    assert "Reading waits: the outbox is full" in page
     assert "Langfuse refuses until somebody acts: 401" in page
 
 
