@@ -190,6 +190,29 @@ def test_a_hostile_file_name_stays_on_its_line(host: Host, top: Callable[..., Te
         assert "\u202e" not in said.stdout + said.stderr
 
 
+HANGS = """
+import threading
+import kong_ai_tracing.topsamples as module
+module.look = lambda _: threading.Event().wait()
+from kong_ai_tracing.cli import main
+main()
+"""
+
+
+def test_a_disk_that_hangs_hangs_neither_the_screen_nor_the_key(host: Host) -> None:
+    """The state directory does not answer: that is what the screen says, and q still ends it."""
+    command = [sys.executable, "-c", HANGS, "top", "--interval", "0.3", "--config", str(host.config)]
+    terminal = Terminal(command, 80, 24)
+    try:
+        terminal.wait_for("the disk does not answer")
+        terminal.press(b"q")
+        wait_until(terminal.ended, "the end", 5)
+        assert terminal.code == 0
+        assert terminal.echoes()
+    finally:
+        terminal.close()
+
+
 def test_in_a_pipe_it_is_printed_once(host: Host) -> None:
     """Without a terminal there is nothing to move about in."""
     host.write(kong_line(1, 1))
