@@ -17,22 +17,23 @@ ORDER = """
     archivefiles
     lines identity notices patterns streams copies streamtable rotationrisk settling
     catalog compressed files watcher
-    entries matching operatorrules ruling pricing awsframes bodies eventstreams usage payloads sections providers
+    entries matching operatorrules ruling pricing awsframes bodies eventstreams usage
+    payloads sections providers
     observations labels contextsources mapping traceids places offers tracekeys
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
     calls redaction redact withholding privacy protection spans traces tracejson shortening repair otlp
-    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia walcheck
-    storetrouble store storesalvage storerepair pace gate sending
+    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
+    walcheck storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient ledger uploads outgoing settlement deliveryhealth spilling delivery pipeline
     archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    tree progressbar service vitals following checks statusreport status statuspage daemon backfill preview check statustext
-    topsamples topscreen top
+    tree progressbar service vitals following checks statusreport status statuspage
+    daemon backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint demolines demostory demo view
     kong kongcommand
     commandline statecommands cli __main__
