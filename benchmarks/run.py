@@ -151,8 +151,8 @@ def sink(*arguments: str) -> Iterator[str]:
 def clean_environment() -> dict[str, str]:
     """Nothing of this shell's own settings reaches a contestant; the keys are not real.
 
-    With PYTHONDONTWRITEBYTECODE, which is set in many containers, each start of a checkout compiles
-    everything anew, which no installed package does: more than half of the time and memory of a start.
+    With PYTHONDONTWRITEBYTECODE, which is set in many containers, each start of a checkout would compile
+    everything anew, which no installed package does: nearly half of a start.
     """
     ours = ("KONG_AI_TRACING_", "LANGFUSE_", "NOTIFY_SOCKET", "PYTHONDONTWRITEBYTECODE")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}

@@ -105,6 +105,8 @@ class Pipeline:
         self._idle_since: float | None = None
         self._scan_due_at = clock()
         self._stopped = asyncio.Event()
+        self._sleep: asyncio.Timeout | None = None
+        """While there is nothing to read."""
         self._stepped_at: float | None = None
         """When reading took its last step; None while it waits for something else than this host."""
         self.following = False
@@ -164,7 +166,10 @@ class Pipeline:
 
     def stop(self) -> None:
         """End `run_live` or `run_to_end` at the next line."""
-        self._stopped.set()
+        if not self._stopped.is_set():
+            self._stopped.set()
+            if self._sleep is not None:
+                self._sleep.reschedule(0)
 
     async def _begin(self) -> None:
         """Write down which files there are before the first line is read.
@@ -203,10 +208,26 @@ class Pipeline:
         due_in_seconds = self._batcher.due_in_seconds
         if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
             await self._close_batch()
-        if await self._until_stopped(self._wake.wait(self._rhythm.poll_interval_seconds)):
+        if not self.stopping and await self._woken():
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
+
+    async def _woken(self) -> bool:
+        """Wait as long as there may be nothing to read, or until `stop`. True when something happened.
+
+        Done several times a second on an idle host, and so without any task: each would cost more than
+        looking for new bytes.
+        """
+        self._stepped_at = None
+        try:
+            async with asyncio.timeout(None) as self._sleep:
+                return await self._wake.wait(self._rhythm.poll_interval_seconds)
+        except TimeoutError:
+            return False
+        finally:
+            self._sleep = None
+            self._note_step()
 
     def _note_step(self) -> None:
         self._stepped_at = self._clock()
