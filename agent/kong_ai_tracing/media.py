@@ -86,11 +86,14 @@ Naming = Callable[[Medium], str]
 """What is written in place of a medium."""
 
 
+def may_have_media(text: bytes | None) -> bool:
+    """False for most texts, at little cost."""
+    return text is not None and len(text) >= SHORTEST and may_hold(text)
+
+
 def without_media(text: bytes, name: Naming) -> bytes:
     """A JSON text with every medium replaced by what `name` gives for it."""
-    if len(text) < SHORTEST or not may_hold(text):
-        return text
-    return _rewritten(text, name, 0)
+    return _rewritten(text, name, 0) if may_have_media(text) else text
 
 
 def _rewritten(text: bytes, name: Naming, depth: int) -> bytes:

@@ -9,7 +9,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall, Observation
-from kong_ai_tracing.media import Attachment, Medium, without_media
+from kong_ai_tracing.media import Attachment, Medium, may_have_media, without_media
 from kong_ai_tracing.mediatypes import UPLOADED
 from kong_ai_tracing.privacy import Privacy
 from kong_ai_tracing.redact import Redactor
@@ -81,6 +81,8 @@ class Protection(Struct, frozen=True):
     def _with_words(
         self, observation: Observation, trace_id: str, observation_id: str, done: Protected
     ) -> Observation:
+        if not (may_have_media(observation.input) or may_have_media(observation.output)):
+            return observation
         types: Counter[str] = Counter()
 
         def cleaned(text: bytes | None, name: str) -> bytes | None:

@@ -8,6 +8,7 @@ Only `…/chat/completions` and the like are used for nothing else.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -194,16 +195,25 @@ def _has_second_sign(exchange: Exchange) -> bool:
 def provider_by_signs(exchange: Exchange) -> str | None:
     """Who answers, by the host of the service or by headers that only one provider sends."""
     host = (text(exchange.entry.service.get("host")) or "").lower()
-    for pattern, provider in _HOSTS:
-        if pattern.search(host):
-            return provider
-    for prefix, provider in _RESPONSE_HEADERS:
-        if any(name.startswith(prefix) for name in exchange.response_headers):
-            return provider
-    for name, provider in _REQUEST_HEADERS:
-        if name in exchange.request_headers:
-            return provider
-    return None
+    found = _provider_at(host) or _provider_answering_with(tuple(exchange.response_headers))
+    if found is None:
+        found = next((who for name, who in _REQUEST_HEADERS if name in exchange.request_headers), None)
+    return found
+
+
+# Both are remembered: a service has one host, and answers with the same headers again and again.
+
+
+@lru_cache(256)
+def _provider_at(host: str) -> str | None:
+    return next((provider for pattern, provider in _HOSTS if pattern.search(host)), None)
+
+
+@lru_cache(256)
+def _provider_answering_with(headers: tuple[str, ...]) -> str | None:
+    return next(
+        (who for prefix, who in _RESPONSE_HEADERS if any(name.startswith(prefix) for name in headers)), None
+    )
 
 
 def _name_sign(entry: LogEntry) -> str | None:

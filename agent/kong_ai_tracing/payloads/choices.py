@@ -86,7 +86,7 @@ class Fragments:
             found.usage = usage
         # vLLM sends the error itself instead of wrapping it.
         error = event if event.get("object") == "error" else event.get("error")
-        if failure := failure_in(error):
+        if error is not None and (failure := failure_in(error)):
             found.failure = failure
         choices = event.get("choices")
         for choice in choices if isinstance(choices, list) else ():
@@ -96,7 +96,8 @@ class Fragments:
     def _read_choice(self, choice: dict[str, Any]) -> None:
         index = choice.get("index")
         self.pieces.setdefault(index if isinstance(index, int) else 0, []).append(choice)
-        self.answered.failure = failure_in(choice.get("error")) or self.answered.failure
+        if (error := choice.get("error")) is not None:
+            self.answered.failure = failure_in(error) or self.answered.failure
         if isinstance(reason := choice.get("finish_reason"), str) and reason:
             self.answered.finish_reason = self.answered.finish_reason or reason
             self._ended = True
