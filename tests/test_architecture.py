@@ -23,8 +23,8 @@ ORDER = """
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
-    calls redaction redact withholding privacy protection spans traces tracejson shortening repair otlp
-    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
+    calls selection redaction redact withholding privacy protection spans traces tracejson shortening repair
+    otlp progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
     walcheck storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
@@ -33,7 +33,7 @@ ORDER = """
     config projects signals logs assembly
     statussentence sdnotify heartbeat
     tree progressbar service vitals following checks statusreport status statuspage
-    daemon backfill preview check statustext topsamples topscreen top
+    daemon backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint demolines demostory demo view
     kong kongcommand
     commandline statecommands cli __main__

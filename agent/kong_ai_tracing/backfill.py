@@ -15,10 +15,12 @@ from msgspec import Struct
 from kong_ai_tracing import assembly
 from kong_ai_tracing.archivepaths import named
 from kong_ai_tracing.archives import Archives
+from kong_ai_tracing.backfillaccount import account_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
+from kong_ai_tracing.selection import Selection, moment_text
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, prepare_state_dir
@@ -29,67 +31,34 @@ log = logging.getLogger(__name__)
 
 LEDGER_DIRECTORY = "backfill"
 _SPOOL_DIRECTORY = "stdin"
+_SELECTIONS_DIRECTORY = "selections"
 _PATIENCE_SECONDS = 300.0
 _REPORT_INTERVAL_SECONDS = 10.0
 _REDRAW_INTERVAL_SECONDS = 0.25
 
 
-class Account(Struct, frozen=True):
-    """What became of every line and of every span. Both sums must come out, or something was lost."""
+class Options(Struct, frozen=True, kw_only=True):
+    """What an operator asks for beside the files."""
 
-    lines: int
-    lines_calls: int
-    lines_other: int
-    lines_malformed: int
-    calls: int
-    roots: int
-    children: int
-    delivered: int
-    refused: int
-    waiting: int
-    lost: int
-    sampled_out: int
-
-    @property
-    def adds_up(self) -> bool:
-        return (
-            self.lines == self.lines_calls + self.lines_other + self.lines_malformed
-            and self.spans == self.delivered + self.refused + self.waiting + self.lost
-        )
-
-    @property
-    def spans(self) -> int:
-        return self.calls + self.roots + self.children
-
-    def text(self) -> str:
-        spans = self.spans
-        return (
-            f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
-            f" + malformed, set aside {self.lines_malformed:,}\n"
-            f"spans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}"
-            + (f" + within calls {self.children:,}" if self.children else "")
-            + "\n"
-            f"spans {spans:,} = delivered {self.delivered:,} + refused, set aside"
-            f" {self.refused:,} + waiting {self.waiting:,}"
-            + (f" + lost {self.lost:,}" if self.lost else "")
-            + (f"\ncalls outside of the sample: {self.sampled_out:,}" if self.sampled_out else "")
-        )
+    selection: Selection = Selection()
+    dry_run: bool = False
 
 
-def run(config: Config, words: Sequence[str | Path], *, dry_run: bool = False) -> int:
+def run(config: Config, words: Sequence[str | Path], options: Options | None = None) -> int:
     """Deliver what files, patterns, directories and pipes hold, to one project after the other.
 
     Gives the exit code. The account goes to stdout, progress to stderr. A run that was cut off is taken up by
     the next one with the same content. Raises StoreError when a ledger cannot be used and ArchiveError for a
     file that cannot be read.
     """
+    options = options or Options()
     spool_directory = config.state_dir / LEDGER_DIRECTORY / _SPOOL_DIRECTORY
     floor_bytes = config.delivery.free_space_floor_bytes
-    with named(spool_directory, free_space_floor_bytes=floor_bytes, keeps_nothing=dry_run) as files:
-        code = _run(config, files.paths(words), dry_run=dry_run)
+    with named(spool_directory, free_space_floor_bytes=floor_bytes, keeps_nothing=options.dry_run) as files:
+        code = _run(config, files.paths(words), options)
         if code == EXIT_DELIVERED:
             files.done()
-        elif not dry_run:
+        elif not options.dry_run:
             _tell_of_spooled(files.spooled)
     return code
 
@@ -102,13 +71,14 @@ def _tell_of_spooled(paths: Sequence[Path]) -> None:
         )
 
 
-def _run(config: Config, paths: Sequence[Path], *, dry_run: bool) -> int:
+def _run(config: Config, paths: Sequence[Path], options: Options) -> int:
+    _tell_range(options.selection)
     projects = projects_of(config)
     code = EXIT_DELIVERED
     for project in projects:
         if len(projects) > 1:
             sys.stdout.write(f"{project.name}\n")
-        ended = _run_for(project, paths, dry_run=dry_run)
+        ended = _run_for(project, paths, options)
         code = max(code, ended.code)
         if ended.stopped:
             break
@@ -123,23 +93,51 @@ class _Ended(Struct, frozen=True):
     """True when a signal asked for it."""
 
 
-def _run_for(project: Project, paths: Sequence[Path], *, dry_run: bool) -> _Ended:
-    state_dir = project.config.state_dir
+def _tell_range(selection: Selection) -> None:
+    """In words that can be given again: an end that was said as "2h" has moved on when a run is taken up."""
+    since, until = selection.since_ms, selection.until_ms
+    if since is not None or until is not None:
+        log.info(
+            "backfill.range since=%s until=%s",
+            "-" if since is None else moment_text(since),
+            "-" if until is None else moment_text(until),
+        )
+
+
+def ledger_directory(state_dir: Path, selection: Selection) -> Path:
+    """Each selection has a ledger of its own: what one left out is not read for another."""
     ledger = state_dir / LEDGER_DIRECTORY
+    return ledger / _SELECTIONS_DIRECTORY / selection.name if selection.name else ledger
+
+
+def _run_for(project: Project, paths: Sequence[Path], options: Options) -> _Ended:
+    state_dir = project.config.state_dir
+    ledger = ledger_directory(state_dir, options.selection)
     destination = assembly.destination_of(project.config)
-    if dry_run:
+    if options.dry_run:
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
-            return asyncio.run(_deliver(project, paths, store, assembly.Nowhere(destination)))
+            return asyncio.run(_deliver(project, paths, store, assembly.Nowhere(destination), options))
     prepare_state_dir(state_dir)
-    prepare_state_dir(ledger)
+    for directory in (state_dir / LEDGER_DIRECTORY, ledger.parent, ledger):
+        prepare_state_dir(directory)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
-        return asyncio.run(_deliver(project, paths, store, destination))
+        return asyncio.run(_deliver(project, paths, store, destination, options))
 
 
-async def _deliver(project: Project, paths: Sequence[Path], store: Store, destination: Destination) -> _Ended:
+async def _deliver(
+    project: Project, paths: Sequence[Path], store: Store, destination: Destination, options: Options
+) -> _Ended:
     restored = store.restore()
     archives = Archives(paths, restored.files, max_line_bytes=project.config.tailing.max_line_bytes)
-    service = Service(project.config, store, restored, archives, destination, match=project.match)
+    service = Service(
+        project.config,
+        store,
+        restored,
+        archives,
+        destination,
+        match=project.match,
+        is_wanted=options.selection.test(),
+    )
     started = time.monotonic()
     stopped = asyncio.Event()
 
@@ -160,7 +158,7 @@ async def _deliver(project: Project, paths: Sequence[Path], store: Store, destin
 
 def _settle_account(store: Store, archives: Archives, code: int, seconds: float) -> int:
     """Print the account; gives the exit code, which is 1 when the account does not add up."""
-    account = _account_of(store)
+    account = account_of(store)
     sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
     if not account.adds_up:
         log.error("backfill.account_does_not_add_up account=%s", account)
@@ -170,26 +168,6 @@ def _settle_account(store: Store, archives: Archives, code: int, seconds: float)
     else:
         sys.stderr.write("Not finished: the same command goes on where this one stopped.\n")
     return code
-
-
-def _account_of(store: Store) -> Account:
-    """The sums since the account was begun: over all runs that it took."""
-    status = store.status()
-    counters = status.counters
-    return Account(
-        lines=counters.get("lines", 0),
-        lines_calls=counters.get("lines_calls", 0),
-        lines_other=counters.get("lines_other", 0),
-        lines_malformed=counters.get("lines_malformed", 0),
-        calls=counters.get("calls", 0),
-        roots=counters.get("roots", 0),
-        children=counters.get("children", 0),
-        delivered=counters.get("spans_delivered", 0),
-        refused=counters.get("spans_refused", 0),
-        waiting=status.held + status.outbox_spans,
-        lost=counters.get("calls_lost", 0),
-        sampled_out=counters.get("calls_sampled_out", 0),
-    )
 
 
 async def _show_progress(archives: Archives) -> None:

@@ -45,6 +45,37 @@ DryRunOption: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Read everything, send nothing, move nothing.")
 ]
 
+SinceOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--since",
+        metavar="TIME",
+        help="Calls that began at 2026-11-23T08:00:00Z, 2026-11-23, 2h or 3d ago, or later.",
+        show_default=False,
+    ),
+]
+UntilOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option("--until", metavar="TIME", help="Calls that began before that.", show_default=False),
+]
+ServiceOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--service",
+        metavar="PATTERN",
+        help="Calls through this Kong service (hr-*); can be repeated.",
+        show_default=False,
+    ),
+]
+RouteOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--route", metavar="PATTERN", help="Calls through this Kong route.", show_default=False),
+]
+ModelOption: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--model", metavar="PATTERN", help="Calls that this model answered.", show_default=False),
+]
+
 
 class PreviewFormat(StrEnum):
     """How traces are printed."""
@@ -94,15 +125,27 @@ def backfill(
             help="Log files, plain or compressed, in any order; patterns, directories; - for stdin.",
         ),
     ],
+    since: SinceOption = None,
+    until: UntilOption = None,
+    service: ServiceOption = None,
+    route: RouteOption = None,
+    model: ModelOption = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Deliver log files that already exist. Started again, it resumes where it stopped."""
     settings = load_settings(config, needs_logs=False)
     from kong_ai_tracing import backfill
+    from kong_ai_tracing.selection import selection_of
+
+    def deliver() -> int:
+        selection = selection_of(
+            since=since, until=until, services=service or (), routes=route or (), models=model or ()
+        )
+        return backfill.run(settings, paths, backfill.Options(selection=selection, dry_run=dry_run))
 
     set_up_logging(settings)
-    finish(lambda: backfill.run(settings, paths, dry_run=dry_run))
+    finish(deliver)
 
 
 @app.command()

@@ -26,6 +26,7 @@ from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_
 from kong_ai_tracing.matching import Match, matcher_of, place_of
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.protection import Protection
+from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Emission, Grouping
 
@@ -86,6 +87,7 @@ class Pipeline:
         rhythm: Rhythm,
         wake: Wake,
         match: Match | None = None,
+        is_wanted: IsWanted | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
@@ -97,6 +99,7 @@ class Pipeline:
         self._rhythm = rhythm
         self._wake = wake
         self._is_ours = matcher_of(match) if match is not None else None
+        self._is_wanted = is_wanted
         self._clock = clock
         self._progress = Progress()
         self._last_items: dict[int, Line | OversizedLine] = {}
@@ -268,6 +271,9 @@ class Pipeline:
                 calls = calls_of(entry, self._settings)
                 if calls:
                     carried = True
+                    self._progress.counts["calls_found"] += len(calls)
+                    if self._is_wanted is not None:
+                        calls = self._wanted(entry, calls, self._is_wanted)
                     self._group(calls)
             elif isinstance(entry, SetAside):
                 malformed = True
@@ -276,7 +282,15 @@ class Pipeline:
                 assert isinstance(entry, Ignored)
         counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
 
+    def _wanted(self, entry: LogEntry, calls: list[AICall], is_wanted: IsWanted) -> list[AICall]:
+        wanted = [call for call in calls if is_wanted(entry, call)]
+        if len(wanted) < len(calls):
+            self._progress.counts["calls_filtered"] += len(calls) - len(wanted)
+        return wanted
+
     def _group(self, calls: list[AICall]) -> None:
+        if not calls:
+            return
         protected = self._protection.apply(calls)
         calls = protected.calls
         if protected.counts:

@@ -14,6 +14,7 @@ from kong_ai_tracing.delivery import Delivery, Destination
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
 from kong_ai_tracing.pipeline import Pipeline, Source
+from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.watcher import Waker
 
@@ -50,6 +51,7 @@ class Service:
         destination: Destination,
         *,
         match: Match | None = None,
+        is_wanted: IsWanted | None = None,
     ) -> None:
         self._store = store
         self._restored = restored
@@ -69,6 +71,7 @@ class Service:
             rhythm=assembly.rhythm_of(config),
             wake=self._waker,
             match=match,
+            is_wanted=is_wanted,
         )
 
     def stop(self) -> None:

@@ -1,0 +1,133 @@
+"""History beside the daemon: what is asked for is delivered once, and every call is accounted for."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kong_ai_tracing.selection import moment_text
+from kong_ai_tracing.storestatus import read_status
+from kong_host import PROGRAM, Host, wait_until
+from kong_writer import SHARED_START_MS, START_MS, kong_line, observation_id
+from langfuse_server import FakeLangfuse
+
+
+@pytest.fixture
+def langfuse() -> Iterator[FakeLangfuse]:
+    with FakeLangfuse() as server:
+        yield server
+
+
+@pytest.fixture
+def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
+    host = Host(tmp_path, langfuse)
+    yield host
+    host.clean_up()
+
+
+def ids(writer: int, seqs: range) -> set[str]:
+    return {observation_id(writer, seq) for seq in seqs}
+
+
+def sent(langfuse: FakeLangfuse) -> set[str]:
+    return {span["spanId"] for span in langfuse.spans}
+
+
+def killed(host: Host, ledger: Path, *arguments: str) -> None:
+    """A backfill that is killed when its ledger says that something was delivered."""
+
+    def has_delivered() -> bool:
+        [state] = list(ledger.glob("**/state.sqlite3")) or [None]
+        status = read_status(state.parent) if state is not None else None
+        return status is not None and status.counters.get("spans_delivered", 0) > 0
+
+    with host.messages.open("ab") as messages:
+        process = subprocess.Popen(
+            [*PROGRAM, "backfill", *arguments, "--config", str(host.config)],
+            env=host.environ,
+            stdout=messages,
+            stderr=messages,
+        )
+    try:
+        wait_until(has_delivered, "the first commit")
+    finally:
+        process.kill()
+        process.wait(10)
+
+
+def test_a_filtered_backfill_resumes_after_a_kill(host: Host, langfuse: FakeLangfuse) -> None:
+    """At file and decompressed offset; what is filtered is counted, and nothing of it is sent."""
+    # covers BKF-01
+    host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000")
+    plain, packed = host.directory / "ai.log.1", host.directory / "ai.log.2.gz"
+    plain.write_bytes(b"".join(kong_line(1, seq, 2_000) for seq in range(3_000)) + b"not json\n")
+    packed.write_bytes(gzip.compress(b"".join(kong_line(2, seq, 2_000) for seq in range(3_000, 6_000)), 1))
+    selection = "--since", moment_text(START_MS + 1_000), "--until", moment_text(START_MS + 5_000)
+    command = str(host.directory / "ai.log.*"), *selection, "--service", "openai-*", "--model", "gpt-4o*"
+    killed(host, host.state / "backfill", *command)
+    assert len(sent(langfuse)) < 4_000, "it was killed after the work was done"
+    sent_before = len(langfuse.spans)
+    result = host.run("backfill", *command)
+    assert result.returncode == 0, result.stderr
+    assert sent(langfuse) == ids(1, range(1_000, 3_000)) | ids(2, range(3_000, 5_000))
+    assert len(langfuse.spans) - sent_before < 4_000, "what was delivered is not sent again"
+    assert "lines 6,001 = with calls 6,000 + other 0 + malformed, set aside 1\n" in result.stdout
+    assert "calls 6,000 = wanted 4,000 + filtered 2,000\n" in result.stdout
+    assert "spans 4,000 = delivered 4,000 + refused, set aside 0 + waiting 0" in result.stdout
+
+
+def test_what_one_selection_left_out_is_there_for_another(host: Host, langfuse: FakeLangfuse) -> None:
+    """A position that moved over a filtered call must not hide it from a later run."""
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(kong_line(1, seq) for seq in range(100)))
+    middle = moment_text(START_MS + 50)
+    for selection, seqs in (["--until", middle], range(50)), (["--since", middle], range(50, 100)):
+        langfuse.spans.clear()
+        assert host.run("backfill", str(archive), *selection).returncode == 0
+        assert sent(langfuse) == ids(1, seqs)
+        requests = len(langfuse.requests)
+        assert host.run("backfill", str(archive), *selection).returncode == 0
+        assert len(langfuse.requests) == requests, "a selection remembers what it delivered"
+    langfuse.spans.clear()
+    assert host.run("backfill", str(archive)).returncode == 0
+    assert sent(langfuse) == ids(1, range(100))
+
+
+def test_a_time_that_is_none_is_a_sentence(host: Host, langfuse: FakeLangfuse) -> None:
+    """Nothing is read then."""
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(kong_line(1, 1))
+    result = host.run("backfill", str(archive), "--since", "yesterday")
+    assert result.returncode == 1
+    assert "is no time; write" in result.stderr
+    assert langfuse.spans == []
+
+
+def test_a_trace_that_began_before_the_range_keeps_its_calls_within(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """They arrive in the same trace, with the same ids, under a root of what is within."""
+    # covers BKF-04
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(kong_line(1, seq, shared=True) for seq in range(300)))
+    assert host.run("backfill", str(archive)).returncode == 0
+    whole = {span["spanId"]: span for span in langfuse.spans}
+    langfuse.spans.clear()
+    result = host.run("backfill", str(archive), "--since", moment_text(SHARED_START_MS + 3_000))
+    assert result.returncode == 0, result.stderr
+    part = {span["spanId"]: span for span in langfuse.spans}
+    every_call = ids(1, range(300))
+    calls = every_call & set(part)
+    assert 50 < len(calls) < 150
+    traces = {whole[call]["traceId"] for call in calls}
+    assert {part[call]["traceId"] for call in calls} == traces
+    assert traces & {whole[call]["traceId"] for call in every_call - calls}, "some began before the range"
+    assert {part[call].get("parentSpanId") for call in calls} <= {None, *part}, (
+        "none hangs under what is not there"
+    )
+    assert re.search(r"calls 300 = wanted \d+ \+ filtered \d+\n", result.stdout)
