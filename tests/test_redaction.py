@@ -64,11 +64,12 @@ def slashes_escaped(text: str) -> str:
 
 _STRING = re.compile(r'"(?:[^"\\]|\\.)*"')
 _PUNCTUATION = re.compile("[@+<>&']")
+_ESCAPE = re.compile(r"\\.")
 
 
 def punctuation_escaped(text: str) -> str:
     """As writers do that fear for HTML: at signs, quotes and plus signs as escapes."""
-    text = text.replace('\\"', "\\u0022")
+    text = _ESCAPE.sub(lambda escape: "\\u0022" if escape[0] == '\\"' else escape[0], text)
     return _STRING.sub(
         lambda string: _PUNCTUATION.sub(lambda each: f"\\u{ord(each[0]):04x}", string[0]), text
     )
