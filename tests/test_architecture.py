@@ -42,6 +42,7 @@ ORDER = """
 HEAVY = {
     *("rich", "pygments", "click"),
     *("starlette", "uvicorn", "jinja2", "prometheus_client"),
+    "httpx",  # comes with Langfuse
     *("watchdog", "zstandard", "backports", "lz4", "brotli"),
     *("numpy", "requests", "urllib3", "yaml", "multiprocessing"),
 }
@@ -93,14 +94,17 @@ def test_no_step_reads_the_configuration() -> None:
 
 def test_the_daemon_loads_nothing_that_it_does_not_need() -> None:
     """What serves a command, a page, an archive or another library's command line stays out of memory."""
-    code = "import sys, kong_ai_tracing.cli, kong_ai_tracing.daemon; print(*sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    packages = {name.partition(".")[0] for name in loaded.stdout.split()}
-    assert packages & HEAVY == set()
+    loaded = loaded_by("kong_ai_tracing.cli, kong_ai_tracing.daemon")
+    assert {name.partition(".")[0] for name in loaded} & HEAVY == set()
 
 
 def test_httpx_does_not_bring_its_command_line_program() -> None:
     """It would bring rich, pygments and click, however early or late it is loaded."""
-    code = "import sys, kong_ai_tracing, httpx; print(*(name for name in sys.modules if sys.modules[name]))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert not {"httpx._main", "rich", "click", "pygments"} & set(loaded.stdout.split())
+    assert not {"httpx._main", "rich", "click", "pygments"} & loaded_by("kong_ai_tracing, httpx")
+
+
+def loaded_by(imported: str) -> set[str]:
+    """The modules that a new process has after it."""
+    code = f"import sys, {imported}; print(*(name for name, module in sys.modules.items() if module))"
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(answer.stdout.split())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from collections.abc import Callable
+from functools import cache
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -55,12 +56,17 @@ def whole(match: re.Match[bytes]) -> Span:
     return match.span()
 
 
+def _on_use(pattern: bytes) -> Callable[[], re.Pattern[bytes]]:
+    """Compiled when its trigger is met first: most never are, and all of them take a tenth of a start."""
+    return cache(lambda: re.compile(pattern))
+
+
 def at(pattern: bytes, check: Check = whole) -> Locate:
     """Begins where the trigger does."""
-    compiled = re.compile(pattern)
+    compiled = _on_use(pattern)
 
     def locate(text: bytes, start: int, _settled: int) -> Span | None:
-        match = compiled.match(text, start)
+        match = compiled().match(text, start)
         return check(match) if match else None
 
     return locate
@@ -68,10 +74,10 @@ def at(pattern: bytes, check: Check = whole) -> Locate:
 
 def _around(pattern: bytes, lookback: int, reach: int) -> Locate:
     """Begins a little before the trigger does."""
-    compiled = re.compile(pattern)
+    compiled = _on_use(pattern)
 
     def locate(text: bytes, start: int, settled: int) -> Span | None:
-        match = compiled.search(text, max(settled, start - lookback), start + reach)
+        match = compiled().search(text, max(settled, start - lookback), start + reach)
         return match.span() if match and match.start() <= start else None
 
     return locate
