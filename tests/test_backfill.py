@@ -7,9 +7,11 @@ import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kong_ai_tracing.backfill import progress_percent, seconds_left
 from kong_ai_tracing.selection import moment_text
 from kong_ai_tracing.storestatus import read_status
 from kong_host import PROGRAM, Host, wait_until
@@ -36,6 +38,14 @@ def ids(writer: int, seqs: range) -> set[str]:
 
 def sent(langfuse: FakeLangfuse) -> set[str]:
     return {span["spanId"] for span in langfuse.spans}
+
+
+def as_sent(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Spans by id, without what the server noted of their arrival."""
+    return {
+        span["spanId"]: {key: value for key, value in span.items() if key not in ("request", "arrivedAt")}
+        for span in spans
+    }
 
 
 def killed(host: Host, ledger: Path, *arguments: str) -> None:
@@ -98,6 +108,16 @@ def test_what_one_selection_left_out_is_there_for_another(host: Host, langfuse: 
     assert sent(langfuse) == ids(1, range(100))
 
 
+def test_progress_is_never_above_all_of_it() -> None:
+    """By the bytes on disk, compressed or not; a file that grows while it is read changes nothing."""
+    # covers BKF-06
+    assert [progress_percent(read, 200) for read in (0, 1, 199, 200, 500)] == [0, 0, 99, 100, 100]
+    assert progress_percent(0, 0) == 100
+    assert seconds_left(50, 200, 10.0) == 30
+    assert seconds_left(300, 200, 10.0) == 0
+    assert seconds_left(0, 200, 10.0) is None
+
+
 def test_a_time_that_is_none_is_a_sentence(host: Host, langfuse: FakeLangfuse) -> None:
     """Nothing is read then."""
     archive = host.directory / "ai.log.1"
@@ -131,3 +151,48 @@ def test_a_trace_that_began_before_the_range_keeps_its_calls_within(
         "none hangs under what is not there"
     )
     assert re.search(r"calls 300 = wanted \d+ \+ filtered \d+\n", result.stdout)
+
+
+def test_a_rate_is_kept(host: Host, langfuse: FakeLangfuse) -> None:
+    """Within each second, too: a batch is no larger than what one second may send."""
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(kong_line(1, seq) for seq in range(100)))
+    result = host.run("backfill", str(archive), "--rate", "25")
+    assert result.returncode == 0, result.stderr
+    assert sent(langfuse) == ids(1, range(100))
+    exports = [request for request in langfuse.requests if request.spans]
+    assert max(request.spans for request in exports) <= 25
+    assert exports[-1].arrived_at - exports[0].arrived_at >= 1.5
+
+
+def test_history_and_live_traffic_do_not_hinder_each_other(host: Host, langfuse: FakeLangfuse) -> None:
+    """A daemon at work on the same host stays close to its log; both deliver all of theirs."""
+    # covers BKF-05
+    archive = host.directory / "ai.log.1.gz"
+    archive.write_bytes(gzip.compress(b"".join(kong_line(2, seq, 1_000) for seq in range(5_000)), 1))
+    host.start()
+    wait_until(lambda: b"service.ready" in host.messages.read_bytes(), "readiness")
+    host.start_writer(writer=1, lines=1_000, rate=250)
+    result = host.run("backfill", str(archive))
+    host.wait_for_writers()
+    assert result.returncode == 0, result.stderr
+    wait_until(lambda: ids(1, range(1_000)) <= sent(langfuse), "the live calls", 8)
+    assert sent(langfuse) == ids(1, range(1_000)) | ids(2, range(5_000))
+
+
+def test_the_live_log_can_be_backfilled_without_a_second_copy(host: Host, langfuse: FakeLangfuse) -> None:
+    """The ids are the same, so that Langfuse replaces what it has."""
+    # covers BKF-02, BKF-07
+    host.write(*(kong_line(1, seq) for seq in range(50)))
+    host.start()
+    wait_until(lambda: sent(langfuse) == ids(1, range(50)), "the live calls")
+    wait_until(lambda: host.status()["lag_bytes"] == 0, "the daemon's position")
+    live = as_sent(langfuse.spans)
+    with host.log.open("ab") as log:
+        log.write(kong_line(1, 50)[:80])
+    result = host.run("backfill", str(host.log))
+    assert result.returncode == 0, result.stderr
+    read = sum(len(kong_line(1, seq)) for seq in range(50))
+    assert f"of it the daemon has read, too: {read:,} bytes" in result.stdout
+    assert len(langfuse.spans) == 100
+    assert as_sent(langfuse.spans[50:]) == live

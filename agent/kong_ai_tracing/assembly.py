@@ -23,6 +23,7 @@ from kong_ai_tracing.redact import OwnPattern, RedactionSettings, Redactor
 from kong_ai_tracing.ruling import Providers, Rules
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.store import Restored, Store
+from kong_ai_tracing.throttle import Throttle
 from kong_ai_tracing.traces import Grouping, GroupingLimits
 
 if TYPE_CHECKING:
@@ -168,7 +169,13 @@ def grouping_of(config: Config) -> Grouping:
     )
 
 
-def delivery_of(config: Config, destination: Destination, store: Store, restored: Restored) -> Delivery:
+def delivery_of(
+    config: Config,
+    destination: Destination,
+    store: Store,
+    restored: Restored,
+    throttle: Throttle | None = None,
+) -> Delivery:
     return Delivery(
         destination,
         store,
@@ -183,16 +190,20 @@ def delivery_of(config: Config, destination: Destination, store: Store, restored
         media_store=None
         if isinstance(destination, Nowhere) or not uploads_media(config)
         else media_client_of(config),
+        throttle=throttle,
         random=random.random,
     )
 
 
-def batcher_of(config: Config, destination: Destination, delivery: Delivery) -> Batcher:
+def batcher_of(
+    config: Config, destination: Destination, delivery: Delivery, throttle: Throttle | None = None
+) -> Batcher:
     return Batcher(
         destination,
         first_number=delivery.first_number,
         max_bytes=config.delivery.batch_max_bytes,
         max_age_seconds=config.delivery.batch_max_age_seconds,
+        max_spans=throttle.max_spans if throttle is not None else None,
         random=random.random,
     )
 

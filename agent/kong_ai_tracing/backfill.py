@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -23,9 +24,12 @@ from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import STOP, on_signals
-from kong_ai_tracing.statedir import StateLock, prepare_state_dir
+from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
+from kong_ai_tracing.status import is_running
 from kong_ai_tracing.store import Store
 from kong_ai_tracing.storerepair import open_store
+from kong_ai_tracing.storestatus import read_status
+from kong_ai_tracing.throttle import Throttle
 
 log = logging.getLogger(__name__)
 
@@ -35,12 +39,15 @@ _SELECTIONS_DIRECTORY = "selections"
 _PATIENCE_SECONDS = 300.0
 _REPORT_INTERVAL_SECONDS = 10.0
 _REDRAW_INTERVAL_SECONDS = 0.25
+_NICENESS = 10
+"""Beside a daemon on the same host, which reads what is written now."""
 
 
 class Options(Struct, frozen=True, kw_only=True):
     """What an operator asks for beside the files."""
 
     selection: Selection = Selection()
+    calls_per_second: float | None = None
     dry_run: bool = False
 
 
@@ -74,11 +81,14 @@ def _tell_of_spooled(paths: Sequence[Path]) -> None:
 def _run(config: Config, paths: Sequence[Path], options: Options) -> int:
     _tell_range(options.selection)
     projects = projects_of(config)
+    is_live = is_running(config.state_dir) is True
+    if is_live and not options.dry_run:
+        os.nice(_NICENESS)
     code = EXIT_DELIVERED
     for project in projects:
         if len(projects) > 1:
             sys.stdout.write(f"{project.name}\n")
-        ended = _run_for(project, paths, options)
+        ended = _run_for(project, paths, options, is_live=is_live)
         code = max(code, ended.code)
         if ended.stopped:
             break
@@ -110,22 +120,30 @@ def ledger_directory(state_dir: Path, selection: Selection) -> Path:
     return ledger / _SELECTIONS_DIRECTORY / selection.name if selection.name else ledger
 
 
-def _run_for(project: Project, paths: Sequence[Path], options: Options) -> _Ended:
+def _run_for(project: Project, paths: Sequence[Path], options: Options, *, is_live: bool) -> _Ended:
     state_dir = project.config.state_dir
     ledger = ledger_directory(state_dir, options.selection)
     destination = assembly.destination_of(project.config)
     if options.dry_run:
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
-            return asyncio.run(_deliver(project, paths, store, assembly.Nowhere(destination), options))
+            return asyncio.run(
+                _deliver(project, paths, store, assembly.Nowhere(destination), options, is_live=False)
+            )
     prepare_state_dir(state_dir)
     for directory in (state_dir / LEDGER_DIRECTORY, ledger.parent, ledger):
         prepare_state_dir(directory)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
-        return asyncio.run(_deliver(project, paths, store, destination, options))
+        return asyncio.run(_deliver(project, paths, store, destination, options, is_live=is_live))
 
 
 async def _deliver(
-    project: Project, paths: Sequence[Path], store: Store, destination: Destination, options: Options
+    project: Project,
+    paths: Sequence[Path],
+    store: Store,
+    destination: Destination,
+    options: Options,
+    *,
+    is_live: bool,
 ) -> _Ended:
     restored = store.restore()
     archives = Archives(paths, restored.files, max_line_bytes=project.config.tailing.max_line_bytes)
@@ -137,6 +155,7 @@ async def _deliver(
         destination,
         match=project.match,
         is_wanted=options.selection.test(),
+        throttle=None if options.dry_run else _throttle(project, options, is_live=is_live),
     )
     started = time.monotonic()
     stopped = asyncio.Event()
@@ -145,6 +164,7 @@ async def _deliver(
         stopped.set()
         service.stop()
 
+    already_read = _read_by_daemon(project.config.state_dir, paths)
     showing = asyncio.create_task(_show_progress(archives))
     try:
         with on_signals(STOP, stop):
@@ -153,7 +173,43 @@ async def _deliver(
         showing.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await showing
-    return _Ended(_settle_account(store, archives, code, time.monotonic() - started), stopped.is_set())
+    code = _settle_account(store, archives, code, time.monotonic() - started)
+    if already_read:
+        sys.stdout.write(
+            f"of it the daemon has read, too: {already_read:,} bytes; what it delivered of them was"
+            " sent again under the same ids\n"
+        )
+    return _Ended(code, stopped.is_set())
+
+
+def _read_by_daemon(state_dir: Path, paths: Sequence[Path]) -> int:
+    """How much of the files the daemon has passed. That is no proof that it delivered it: it may have begun
+    behind it. So it is sent again, and told."""
+    try:
+        status = read_status(state_dir)
+    except StoreError:
+        return 0
+    offsets = (
+        {(one.device, one.inode): one.offset for one in status.files if not one.is_history} if status else {}
+    )
+    looks = {(look.st_dev, look.st_ino): look.st_size for look in (path.stat() for path in paths)}
+    return sum(min(size, offsets.get(key, 0)) for key, size in looks.items())
+
+
+def _throttle(project: Project, options: Options, *, is_live: bool) -> Throttle:
+    state_dir = project.config.state_dir
+
+    def is_live_waiting() -> bool:
+        try:
+            status = read_status(state_dir)
+        except StoreError:
+            return False
+        return status is not None and status.outbox_batches > 0
+
+    async def look() -> bool:
+        return await asyncio.to_thread(is_live_waiting)
+
+    return Throttle(spans_per_second=options.calls_per_second, is_live_waiting=look if is_live else None)
 
 
 def _settle_account(store: Store, archives: Archives, code: int, seconds: float) -> int:
@@ -170,15 +226,30 @@ def _settle_account(store: Store, archives: Archives, code: int, seconds: float)
     return code
 
 
+def progress_percent(read_bytes: int, total_bytes: int) -> int:
+    """Of the files as they are on disk: what compressed files hold is not known before. Never above 100,
+    also when a file grows."""
+    return min(100, 100 * read_bytes // total_bytes) if total_bytes else 100
+
+
+def seconds_left(read_bytes: int, total_bytes: int, seconds: float) -> int | None:
+    """At the pace so far; None when nothing can be said."""
+    return round(seconds * max(0, total_bytes - read_bytes) / read_bytes) if read_bytes else None
+
+
 async def _show_progress(archives: Archives) -> None:
     """A bar on a terminal, a line every ten seconds elsewhere."""
     if not sys.stderr.isatty():
+        began = time.monotonic()
         while True:
             await asyncio.sleep(_REPORT_INTERVAL_SECONDS)
+            read, total = min(archives.read_bytes, archives.total_bytes), archives.total_bytes
             log.info(
-                "backfill.progress read_bytes=%d total_bytes=%d file=%s",
-                archives.read_bytes,
-                archives.total_bytes,
+                "backfill.progress percent=%d read_bytes=%d total_bytes=%d seconds_left=%s file=%s",
+                progress_percent(read, total),
+                read,
+                total,
+                seconds_left(read, total, time.monotonic() - began),
                 archives.current_path,
             )
     with reading_bar(archives.total_bytes) as update:

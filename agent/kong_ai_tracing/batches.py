@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -75,12 +76,14 @@ class Batcher:
         first_number: int,
         max_bytes: int,
         max_age_seconds: float,
+        max_spans: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._form = form
         self._number = first_number
         self._max_bytes = max_bytes
+        self._max_spans = max_spans or sys.maxsize
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._random = random
@@ -113,7 +116,7 @@ class Batcher:
 
     @property
     def full(self) -> bool:
-        return self._bytes >= self._max_bytes
+        return self._bytes >= self._max_bytes or len(self._parts) >= self._max_spans
 
     @property
     def due_in_seconds(self) -> float | None:

@@ -75,6 +75,16 @@ ModelOption: TypeAlias = Annotated[
     list[str] | None,
     typer.Option("--model", metavar="PATTERN", help="Calls that this model answered.", show_default=False),
 ]
+RateOption: TypeAlias = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        min=0.1,
+        metavar="CALLS_PER_SECOND",
+        help="Send no faster than that, for whoever else uses Langfuse.",
+        show_default=False,
+    ),
+]
 
 
 class PreviewFormat(StrEnum):
@@ -130,6 +140,7 @@ def backfill(
     service: ServiceOption = None,
     route: RouteOption = None,
     model: ModelOption = None,
+    rate: RateOption = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -142,7 +153,8 @@ def backfill(
         selection = selection_of(
             since=since, until=until, services=service or (), routes=route or (), models=model or ()
         )
-        return backfill.run(settings, paths, backfill.Options(selection=selection, dry_run=dry_run))
+        options = backfill.Options(selection=selection, calls_per_second=rate, dry_run=dry_run)
+        return backfill.run(settings, paths, options)
 
     set_up_logging(settings)
     finish(deliver)

@@ -26,6 +26,7 @@ from kong_ai_tracing.spilling import Spilling
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.threads import within
+from kong_ai_tracing.throttle import Throttle
 from kong_ai_tracing.uploads import MediaStore, Uploads
 
 __all__ = ["Delivery", "DeliveryLimits", "Destination"]
@@ -46,12 +47,14 @@ class Delivery:
         limits: DeliveryLimits,
         *,
         media_store: MediaStore | None = None,
+        throttle: Throttle | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float],
     ) -> None:
         self.gate = Gate(clock=clock, random=random, max_concurrency=limits.max_concurrency)
         self._sender = Sender(destination, self.gate)
         self._limits = limits
+        self._throttle = throttle
         self._clock = clock
         self._outgoing = Outgoing(restored.outbox, restored.follows)
         self._moved = asyncio.Condition()
@@ -140,7 +143,9 @@ class Delivery:
         return None
 
     async def submit(self, batch: Batch) -> None:
-        """Take over a batch; waits while too much is on the way already."""
+        """Take over a batch; waits while too much is on the way already, or too much was for its rate."""
+        if self._throttle is not None and batch.body is not None:
+            await self._throttle.leave(batch.body.spans)
         async with self._moved:
             with self.health.timed_pause():
                 await self._moved.wait_for(
@@ -265,6 +270,8 @@ class Delivery:
                 live = self._outgoing.live.get(number)
             body = live.body if live is not None else await self._ledger.body(number)
             if body is not None:
+                if live is None and self._throttle is not None:
+                    await self._throttle.leave(body.spans)
                 return number, body
             await self._let_go(number, Progress())
 

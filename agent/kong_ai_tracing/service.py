@@ -16,6 +16,7 @@ from kong_ai_tracing.matching import Match
 from kong_ai_tracing.pipeline import Pipeline, Source
 from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Commit, Restored, Store
+from kong_ai_tracing.throttle import Throttle
 from kong_ai_tracing.watcher import Waker
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Service:
         *,
         match: Match | None = None,
         is_wanted: IsWanted | None = None,
+        throttle: Throttle | None = None,
     ) -> None:
         self._store = store
         self._restored = restored
@@ -60,13 +62,13 @@ class Service:
         self._waker = Waker()
         self._uploaded = False
         """Whether all media were uploaded."""
-        self.delivery: Delivery = assembly.delivery_of(config, destination, store, restored)
+        self.delivery: Delivery = assembly.delivery_of(config, destination, store, restored, throttle)
         self.pipeline = Pipeline(
             source,
             assembly.call_settings_of(config),
             assembly.protection_of(config, self.delivery.take_room_for_medium),
             assembly.grouping_of(config),
-            assembly.batcher_of(config, destination, self.delivery),
+            assembly.batcher_of(config, destination, self.delivery, throttle),
             self.delivery,
             rhythm=assembly.rhythm_of(config),
             wake=self._waker,
