@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_ai_tracing import identity, streams
+from kong_ai_tracing import catalog, identity, streams
 from tailing import Tail, line, lines, open_descriptors, write
 
 
@@ -502,3 +502,19 @@ async def test_files_with_the_same_beginning_stay_two_streams(tmp_path):
     assert sorted(await tail.step(2)) == sorted([header, line(30), *lines(40, 50)])
     assert len(tail.files.files()) == 2
     await tail.stop()
+
+
+async def test_a_cut_in_the_middle_of_a_scan_repeats_nothing(tail, log, monkeypatch):
+    """The log is cut after the scan looked at it and before the copy is compared with it."""
+    # covers TRU-03
+    write(log, *lines(0, 5))
+    assert len(await tail.step()) == 5
+    shutil.copy(log, f"{log}.1")
+    compare = catalog.common_length
+
+    def cut_and_compare(stream, fd, seen):
+        os.truncate(log, 0)
+        return compare(stream, fd, seen)
+
+    monkeypatch.setattr(catalog, "common_length", cut_and_compare)
+    assert await tail.step(4) == []

@@ -78,10 +78,15 @@ def common_length(stream: Stream, fd: int, seen: Seen) -> int | None:
     if seen.compressed or stream.is_history:
         # Nothing can be in it that was not in the original.
         return seen.size if stream.head_length >= TELLING_BYTES else None
-    if stream.is_open and stream.broken is None and not stream.compressed:
-        both = min(os.fstat(stream.fd).st_size, seen.size)
-        return both if equal_before(stream.fd, fd, both) else None
+    was_cut = stream.broken is not None
+    if stream.is_open and not was_cut and not stream.compressed:
+        size = os.fstat(stream.fd).st_size
+        if size >= stream.offset:
+            both = min(size, seen.size)
+            return both if equal_before(stream.fd, fd, both) else None
+        # It was cut a moment ago, after this scan had looked at it: the copy holds what was in it.
+        was_cut = True
     if seen.size >= stream.offset:
         return stream.offset if marker_holds(fd, stream.offset, stream.marker) else None
     # The original was cut when less had been copied than read: what there is has been read.
-    return seen.size if stream.broken is not None and stream.head_length >= TELLING_BYTES else None
+    return seen.size if was_cut and stream.head_length >= TELLING_BYTES else None
