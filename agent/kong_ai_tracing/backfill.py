@@ -189,11 +189,15 @@ def _read_by_daemon(state_dir: Path, paths: Sequence[Path]) -> int:
         status = read_status(state_dir)
     except StoreError:
         return 0
-    offsets = (
-        {(one.device, one.inode): one.offset for one in status.files if not one.is_history} if status else {}
-    )
-    looks = {(look.st_dev, look.st_ino): look.st_size for look in (path.stat() for path in paths)}
-    return sum(min(size, offsets.get(key, 0)) for key, size in looks.items())
+    if status is None:
+        return 0
+    offsets = {(one.device, one.inode): one.offset for one in status.files if not one.is_history}
+    sizes = {}
+    for path in paths:
+        with contextlib.suppress(OSError):  # removed meanwhile
+            look = path.stat()
+            sizes[look.st_dev, look.st_ino] = look.st_size
+    return sum(min(size, offsets.get(key, 0)) for key, size in sizes.items())
 
 
 def _throttle(project: Project, options: Options, *, is_live: bool) -> Throttle:
