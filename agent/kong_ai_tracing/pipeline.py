@@ -264,11 +264,14 @@ class Pipeline:
             self._set_aside(SetAside(item.origin, "longer than max_line_bytes"))
             return
         carried = malformed = False
-        for entry in read_entries(item):
+        entries = read_entries(item)
+        while entries:
+            entry = entries.pop(0)
             if isinstance(entry, LogEntry):
                 if self._is_ours is not None and not self._is_ours(place_of(entry)):
                     continue
                 calls = calls_of(entry, self._settings)
+                del entry  # in memory it may be several times what is made of it
                 if calls:
                     carried = True
                     self._progress.counts["calls_found"] += len(calls)
