@@ -15,6 +15,7 @@ import pytest
 from kong_ai_tracing.archivepaths import Named, named
 from kong_ai_tracing.archives import ArchiveError
 from kong_ai_tracing.statedir import StoreError
+from kong_ai_tracing.storestatus import read_status
 from kong_host import PROGRAM, Host, wait_until
 from kong_writer import kong_line, observation_id
 from langfuse_server import FakeLangfuse
@@ -134,6 +135,12 @@ def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
 
 def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLangfuse) -> None:
     """The same content through the pipe again goes on where the first run was."""  # covers BKF-01
+    host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000")
+
+    def has_delivered() -> bool:
+        status = read_status(host.state / "backfill")
+        return status is not None and status.counters.get("spans_delivered", 0) > 0
+
     content = b"".join(kong_line(1, seq, 2_000) for seq in range(10_000))
     command = [*PROGRAM, "backfill", "-", "--config", str(host.config)]
     with host.messages.open("ab") as messages:
@@ -143,7 +150,7 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         assert process.stdin is not None
         process.stdin.write(content)
         process.stdin.close()
-        wait_until(lambda: len(langfuse.spans) > 2_000, "the first spans")
+        wait_until(has_delivered, "the first commit")
         process.kill()
         process.wait(10)
     assert len(langfuse.spans) < 10_000, "it was killed after the work was done"
