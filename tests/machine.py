@@ -423,7 +423,21 @@ class Machine:
         self.loop.close()
 
     def _do(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do the work, and let what is in threads come to its end: nothing else happens meanwhile."""
+        self._let_the_clock_of_files_move()
         self.loop.run_until_complete(work)
+        while self.loop.threads_at_work:
+            self.loop.run_until_complete(asyncio.sleep(0))
+        self._let_the_clock_of_files_move()
+
+    def _let_the_clock_of_files_move(self) -> None:
+        """The kernel stamps files with a clock of some milliseconds, and our time goes in jumps: what happens
+        before and after we look must have different stamps, as it has where seconds lie between them."""
+        probe = self.state / "probe"
+        probe.write_bytes(b"")
+        before = probe.stat().st_mtime_ns
+        while probe.stat().st_mtime_ns == before:
+            probe.write_bytes(b"")
 
 
 class _NoWake:

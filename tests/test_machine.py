@@ -31,6 +31,7 @@ class HostLife(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.host = Machine(Path(self.directory.name))
+        self.cut_while_down = False
 
     @initialize(
         outbox=st.sampled_from([4_000, 20_000, 1 << 20]),
@@ -74,11 +75,12 @@ class HostLife(RuleBasedStateMachine):
     def compress(self) -> None:
         self.host.compress_oldest()
 
-    @precondition(lambda self: self.host.may_truncate)
+    @precondition(lambda self: self.host.may_truncate and self.may_cut)
     @rule(between=st.integers(0, 3), pause=st.sampled_from([0.0, 0.3, SCAN_SECONDS]))
     def copy_and_truncate(self, between: int, pause: float) -> None:
         """Only what is written between the copy and the cut may be lost, whether we run or not."""
         host = self.host
+        self.let_it_be_seen()
         host.copy()
         before = len(host.content.get(host.log.stat().st_ino, ()))
         for writer in (0, 1):
@@ -90,11 +92,12 @@ class HostLife(RuleBasedStateMachine):
             host.tick(pause)
         host.losses.add(host.truncate()[before:])
 
-    @precondition(lambda self: self.host.may_truncate)
+    @precondition(lambda self: self.host.may_truncate and self.may_cut)
     @rule()
     def truncate(self) -> None:
         """What was not settled may be lost, and nothing else."""
         host = self.host
+        self.let_it_be_seen()
         if host.running:
             host.tick(2 * SCAN_SECONDS)
             settled = host.log_is_settled
@@ -106,18 +109,30 @@ class HostLife(RuleBasedStateMachine):
         if not settled:
             host.losses.add(content)
 
+    @property
+    def may_cut(self) -> bool:
+        """One cut between two looks: nobody can tell two of them apart."""
+        return self.host.running or not self.cut_while_down
+
+    def let_it_be_seen(self) -> None:
+        """What was readable for a scan is what is promised."""
+        if self.host.running:
+            self.host.tick(2 * SCAN_SECONDS)
+        else:
+            self.cut_while_down = True
+
     @precondition(lambda self: self.host.running)
     @rule(lines=st.integers(0, 5))
     def replace(self, lines: int) -> None:
         """The old file has no name any more, and is read to its end all the same."""
-        self.host.tick(SCAN_SECONDS)
+        self.let_it_be_seen()
         self.host.replace_log(lines)
 
     @precondition(lambda self: self.host.running)
     @rule()
     def delete_unread(self) -> None:
         """As long as we live, a deleted file is read to its end."""
-        self.host.tick(SCAN_SECONDS)
+        self.let_it_be_seen()
         self.host.delete_oldest()
 
     @rule()
@@ -169,6 +184,7 @@ class HostLife(RuleBasedStateMachine):
 
     def start_daemon(self) -> None:
         self.host.start(outbox_max_bytes=self.outbox, on_full=self.on_full)
+        self.cut_while_down = False
 
     # -- in the end
 
