@@ -90,6 +90,21 @@ async def test_a_client_certificate_is_shown(
         assert await send(server.url, connection) == [Accepted()]
 
 
+@pytest.mark.parametrize("error", [ssl.SSLError(1, "tlsv13 alert"), ConnectionResetError(104, "reset")])
+async def test_what_the_client_does_not_wrap_is_tried_later_as_well(
+    error: OSError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TLS 1.3 refuses a client after the handshake, when the client library expects no such thing."""
+
+    def refuse(_: httpx.Request) -> httpx.Response:
+        raise error
+
+    client = httpx.AsyncClient(transport=httpx.MockTransport(refuse))
+    monkeypatch.setattr("kong_ai_tracing.langfuse.open_client", lambda _: client)
+    [outcome] = await send("https://langfuse.example.com", Connection())
+    assert isinstance(outcome, TryLater)
+
+
 @pytest.mark.parametrize("setting", ["langfuse_ca_file", "langfuse_client_certificate"])
 @pytest.mark.parametrize("content", [None, "no certificate"])
 def test_a_file_that_cannot_be_used_is_named(tmp_path: Path, setting: str, content: str | None) -> None:

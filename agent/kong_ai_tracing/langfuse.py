@@ -92,7 +92,8 @@ class Langfuse:
                 return await self._send(body)
         except (httpx.TimeoutException, TimeoutError) as error:
             return TryLater(f"no answer in time ({type(error).__name__})")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
+            # An alert of TLS that comes after the handshake is not wrapped by the client: it is an OSError.
             return TryLater(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
 
     # -- which way

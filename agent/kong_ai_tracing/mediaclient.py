@@ -50,7 +50,7 @@ class MediaClient:
                 return await self._upload(attachment)
         except (httpx.TimeoutException, TimeoutError) as error:
             return TryLater(f"no answer in time ({type(error).__name__})")
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
             return TryLater(type(error).__name__)
         except (httpx.InvalidURL, ValueError) as error:
             return TryLater(f"not understood: {type(error).__name__}")

@@ -16,7 +16,7 @@ _WAITS = "traces wait in the outbox"
 _TLS = re.compile(r"certificate|SSL|TLS", re.IGNORECASE)
 
 
-def unreachable(endpoint: Endpoint, error: httpx.HTTPError) -> Finding:
+def unreachable(endpoint: Endpoint, error: httpx.HTTPError | OSError) -> Finding:
     """The finding for a request that got no answer."""
     import httpx
 

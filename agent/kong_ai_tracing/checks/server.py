@@ -104,7 +104,7 @@ def _ask(here: Surroundings) -> Iterator[Finding]:
             yield from _read_health(here, health)
             if not health.is_redirect:
                 yield _check_keys(here, client)
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, OSError) as error:
             yield unreachable(here.config.endpoint, error)
 
 
