@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tomllib
 from pathlib import Path
@@ -11,7 +12,9 @@ import pytest
 from kong_ai_tracing.config import ConfigError, Delivery, load, load_config
 from kong_ai_tracing.config.keys import KEYS, LIST_KEYS, LISTS
 from kong_ai_tracing.config.loading import default_state_dir, find_config_file
+from kong_ai_tracing.config.problems import Problem
 from kong_ai_tracing.config.template import effective, template
+from kong_ai_tracing.config.values import INVALID, Given, convert
 from kong_ai_tracing.secret import Secret
 
 LOGS = {"KONG_AI_TRACING_LOG_PATHS": "/var/log/kong-ai/ai.log"}
@@ -223,9 +226,42 @@ def test_clear_text_http_outside_private_networks_needs_the_explicit_switch(tmp_
 def test_values_must_fit_each_other(tmp_path):
     """An outbox smaller than a batch, or a hold shorter than the idle time, cannot work."""
     found = problems_of(
-        tmp_path, "[delivery]\noutbox_max_bytes = 65536\n[grouping]\ntrace_hold_seconds = 1\n", LOGS
+        tmp_path,
+        "[delivery]\noutbox_max_bytes = 65536\n[grouping]\ntrace_hold_seconds = 1\n"
+        '[[destination]]\nname = "a"\nlangfuse_public_key = "pk"\nlangfuse_secret_key = "sk"\n'
+        "outbox_max_bytes = 70000\n",
+        LOGS,
     )
-    assert set(found) == {"delivery.outbox_max_bytes", "grouping.trace_hold_seconds"}
+    assert set(found) == {
+        "delivery.outbox_max_bytes",
+        "destination[1].outbox_max_bytes",
+        "grouping.trace_hold_seconds",
+    }
+
+
+@pytest.mark.parametrize(
+    "key",
+    [*KEYS.values(), *(key for keys in LIST_KEYS.values() for key in keys.values())],
+    ids=lambda key: key.name,
+)
+def test_every_key_takes_its_own_example(key):
+    """What the documentation shows for a key is accepted, ranges of keys that may be left out included."""
+    if key.example is None:
+        return
+    problems: list[Problem] = []
+    value = json.loads(json.dumps(key.example, default=str))
+    assert convert(key, Given(value, "a test"), problems) is not INVALID, problems
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("destination", "outbox_max_bytes"), ("price", "input_cached"), ("price", "output_reasoning")],
+)
+def test_a_number_that_may_be_left_out_has_its_range(table, key):
+    """A value out of range is told with the range, whether the key has a default or none."""
+    problems: list[Problem] = []
+    assert convert(LIST_KEYS[table][key], Given(-1, "a test"), problems) is INVALID
+    assert "at least" in str(problems[0])
 
 
 @pytest.mark.parametrize("content", [b"log_paths = /a", b"\xff\xfe", b"a = 1\na = 2"])

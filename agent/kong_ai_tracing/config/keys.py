@@ -57,6 +57,11 @@ class Key(Struct, frozen=True):
         return plain
 
     @property
+    def given_type(self) -> object:
+        """The type of a value that somebody gave: with its range, and without None, which nobody can give."""
+        return Annotated[self.plain_type, self.meta]
+
+    @property
     def is_secret(self) -> bool:
         return self.plain_type is Secret
 

@@ -233,10 +233,16 @@ def _nearest_environment(text: str) -> str:
 
 def _sizes(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
     delivery, grouping = config.delivery, config.grouping
-    if delivery.outbox_max_bytes < delivery.batch_max_bytes:
-        reason = "not even one batch (delivery.batch_max_bytes) would fit into the outbox"
-        fix = f"give at least {delivery.batch_max_bytes:_}"
-        yield _problem("delivery.outbox_max_bytes", delivery.outbox_max_bytes, given, reason, fix)
+    outboxes = {"delivery": delivery.outbox_max_bytes} | {
+        f"destination[{number}]": project.outbox_max_bytes
+        for number, project in enumerate(config.destination, 1)
+        if project.outbox_max_bytes is not None
+    }
+    for place, max_bytes in outboxes.items():
+        if max_bytes < delivery.batch_max_bytes:
+            reason = "not even one batch (delivery.batch_max_bytes) would fit into the outbox"
+            fix = f"give at least {delivery.batch_max_bytes:_}"
+            yield _problem(f"{place}.outbox_max_bytes", max_bytes, given, reason, fix)
     if grouping.trace_hold_seconds < grouping.trace_idle_seconds:
         reason = "no call could wait as long as grouping.trace_idle_seconds says"
         fix = f"give at least {grouping.trace_idle_seconds}, or lower trace_idle_seconds"

@@ -43,7 +43,7 @@ def convert(key: Key, given: Given, problems: list[Problem]) -> object:
     try:
         return msgspec.convert(
             value,
-            key.type,
+            key.given_type,
             strict=not given.is_text,
             dec_hook=_own_types,
         )
