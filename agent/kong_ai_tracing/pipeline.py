@@ -271,13 +271,12 @@ class Pipeline:
                 if self._is_ours is not None and not self._is_ours(place_of(entry)):
                     continue
                 calls = calls_of(entry, self._settings)
+                wanted = self._wanted(entry, calls)
                 del entry  # in memory it may be several times what is made of it
                 if calls:
                     carried = True
-                    self._progress.counts["calls_found"] += len(calls)
-                    if self._is_wanted is not None:
-                        calls = self._wanted(entry, calls, self._is_wanted)
-                    self._group(calls)
+                    counts["calls_found"] += len(calls)
+                    self._group(wanted)
             elif isinstance(entry, SetAside):
                 malformed = True
                 self._set_aside(entry)
@@ -285,8 +284,10 @@ class Pipeline:
                 assert isinstance(entry, Ignored)
         counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
 
-    def _wanted(self, entry: LogEntry, calls: list[AICall], is_wanted: IsWanted) -> list[AICall]:
-        wanted = [call for call in calls if is_wanted(entry, call)]
+    def _wanted(self, entry: LogEntry, calls: list[AICall]) -> list[AICall]:
+        if self._is_wanted is None:
+            return calls
+        wanted = [call for call in calls if self._is_wanted(entry, call)]
         if len(wanted) < len(calls):
             self._progress.counts["calls_filtered"] += len(calls) - len(wanted)
         return wanted
