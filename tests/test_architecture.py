@@ -23,8 +23,9 @@ ORDER = """
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
-    calls selection redaction redact withholding privacy protection spans traces tracejson shortening repair
-    otlp progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
+    calls selection redaction redact withholding privacy protection spans tracememory traces
+    tracejson shortening repair otlp
+    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
     walcheck storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local

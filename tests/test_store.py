@@ -19,7 +19,7 @@ from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storestatus import read_status
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 from test_traces import call
 
 RECORD = FileRecord(

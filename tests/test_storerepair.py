@@ -19,7 +19,7 @@ from kong_ai_tracing.statedir import DamagedStoreError, StoreError
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.storerepair import Damage, damages, open_store
 from kong_ai_tracing.storeschema import side_files
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 from tailing import Tail, line, lines, text, write
 from test_store import MARKER, RECORD, held_call
 

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall, Context, Observation
 from kong_ai_tracing.ids import observation_id_from_seed, trace_id_from_seed
-from kong_ai_tracing.traces import Emission, Grouping, GroupingLimits, RememberedTrace
+from kong_ai_tracing.tracememory import MemoryLimits, RememberedTrace
+from kong_ai_tracing.traces import Emission, Grouping, GroupingLimits
 
 TRACE = trace_id_from_seed("turn-1")
 
@@ -154,7 +155,7 @@ def test_what_is_remembered_survives_a_restart() -> None:
 
 def test_the_memory_of_traces_is_bounded() -> None:
     """The longest unseen traces are forgotten, and said to be."""
-    grouping = Grouping(GroupingLimits(max_remembered=2))
+    grouping = Grouping(GroupingLimits(memory=MemoryLimits(traces=2)))
     for number in range(3):
         grouping.add([call(f"c{number}", trace=trace_id_from_seed(str(number)))], now_ms=number)
     list(grouping.flush(10))

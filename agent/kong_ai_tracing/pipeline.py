@@ -121,7 +121,7 @@ class Pipeline:
         """Take up the calls that waited for company when an earlier run ended."""
         self._grouping.restore(restored.remembered, restored.roots)
         for trace in restored.remembered:
-            if trace.root is not None:
+            if trace.root_bytes:
                 self._batcher.sent_before(trace.root_id)
         for held in restored.held:
             self._note_step()
@@ -338,6 +338,8 @@ class Pipeline:
                 progress.release(emission.released_call_id)
             if emission.remembered is not None:
                 progress.remembered[emission.remembered.trace_id] = emission.remembered
+        for trace in self._grouping.shortened():
+            progress.remembered[trace.trace_id] = trace
         for trace_id in self._grouping.forgotten():
             progress.forget(trace_id)
 

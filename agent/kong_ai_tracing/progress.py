@@ -16,7 +16,7 @@ from kong_ai_tracing.identity import FileRecord, Position
 from kong_ai_tracing.lines import SetAside
 from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.patterns import Look
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 
 
 class Refusal(Struct, frozen=True):
@@ -73,8 +73,8 @@ class Progress(Struct):
             self.released.add(call_id)
 
     def forget(self, trace_id: str) -> None:
-        if self.remembered.pop(trace_id, None) is None:
-            self.forgotten.append(trace_id)
+        self.remembered.pop(trace_id, None)
+        self.forgotten.append(trace_id)  # an earlier step may have written it
 
     def merge(self, later: Progress) -> None:
         """Add the step that follows this one."""

@@ -32,7 +32,7 @@ from kong_ai_tracing.storeschema import connect, create, migrate
 from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, read_rotations, status_of
 from kong_ai_tracing.storesteps import Commit, Restored
 from kong_ai_tracing.storetrouble import TroubleNote
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 from kong_ai_tracing.walcheck import WalFrames, wal_was_damaged
 
 __all__ = ["Commit", "Restored", "Store"]
@@ -104,7 +104,7 @@ class Store:
                 )
             ],
             remembered=[
-                msgpack.decode(blob, type=RememberedTrace)
+                RememberedTrace.read(blob)
                 for (blob,) in db.execute("SELECT trace FROM remembered ORDER BY last_seen_ms")
             ],
             roots=dict(db.execute("SELECT trace_id, started_ms FROM roots")),
@@ -267,12 +267,13 @@ class Store:
         )
 
     def _write_remembered(self, progress: Progress) -> None:
+        # In this order: what was forgotten may have been seen again since.
+        self._db.executemany(
+            "DELETE FROM remembered WHERE trace_id = ?", [(trace_id,) for trace_id in progress.forgotten]
+        )
         self._db.executemany(
             "INSERT OR REPLACE INTO remembered VALUES (?, ?, ?)",
             [(t.trace_id, t.last_seen_ms, msgpack.encode(t)) for t in progress.remembered.values()],
-        )
-        self._db.executemany(
-            "DELETE FROM remembered WHERE trace_id = ?", [(trace_id,) for trace_id in progress.forgotten]
         )
 
     def _write_outbox(self, commit: Commit, now_ms: int) -> None:

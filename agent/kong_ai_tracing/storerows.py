@@ -15,7 +15,7 @@ from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.lines import Origin
 from kong_ai_tracing.rotationrisk import Rotations
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)
 FILE_COLUMNS = (
@@ -116,7 +116,7 @@ def is_intact(table: str, row: Mapping[str, Any]) -> bool:
             case "held" if row["call"] is not None:
                 msgpack.decode(row["call"], type=AICall)
             case "remembered":
-                msgpack.decode(row["trace"], type=RememberedTrace)
+                RememberedTrace.read(row["trace"])
             case "rotations":
                 msgspec.json.decode(row["value"], type=Rotations)
             case "health":

@@ -13,7 +13,7 @@ from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.storerows import HeldCall
-from kong_ai_tracing.traces import RememberedTrace
+from kong_ai_tracing.tracememory import RememberedTrace
 
 
 class Restored(Struct, frozen=True):

@@ -21,27 +21,12 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.calls import AICall, Context, Observation
 from kong_ai_tracing.ids import observation_id_from_seed
+from kong_ai_tracing.jsontext import exact
 from kong_ai_tracing.spans import Span
+from kong_ai_tracing.tracememory import MemoryLimits, RememberedTrace, Root, TraceMemory
 
 _CALL_OVERHEAD_BYTES = 2048
 """What a held call costs beside its input and output, roughly."""
-
-
-class Root(Struct, frozen=True):
-    """The root span of our making, as it was last sent."""
-
-    context: Context
-    observation: Observation
-    calls: int
-
-
-class RememberedTrace(Struct, frozen=True):
-    """What a late call must know of its trace. `root` is None when a call is its own root."""
-
-    trace_id: str
-    root_id: str
-    last_seen_ms: int
-    root: Root | None = None
 
 
 class Emission(Struct, frozen=True):
@@ -67,8 +52,7 @@ class GroupingLimits(Struct, frozen=True):
     idle_ms: int = 2_000
     hold_ms: int = 10_000
     max_held_bytes: int = 16 << 20
-    max_remembered: int = 20_000
-    remember_ms: int = 3_600_000
+    memory: MemoryLimits = MemoryLimits()
 
 
 class Grouping(Struct):
@@ -80,10 +64,12 @@ class Grouping(Struct):
     """By trace id, the longest quiet first."""
     _by_age: OrderedDict[str, int] = field(default_factory=OrderedDict)
     """First seen, by trace id, the oldest first."""
-    _remembered: OrderedDict[str, RememberedTrace] = field(default_factory=OrderedDict)
     _announced: dict[str, int] = field(default_factory=dict)
     """Start, by trace id, of roots that were sent by a run that was cut off: they get no other start."""
-    _forgotten: list[str] = field(default_factory=list)
+    _memory: TraceMemory = field(default_factory=lambda: TraceMemory(MemoryLimits()))
+
+    def __post_init__(self) -> None:
+        self._memory = TraceMemory(self.limits.memory)
 
     def restore(self, remembered: Iterable[RememberedTrace], roots: Mapping[str, int] | None = None) -> None:
         """Take up what an earlier run remembered, oldest first.
@@ -91,8 +77,7 @@ class Grouping(Struct):
         `roots`: by trace id the start of roots that it may have sent before it could remember them.
         """
         self._announced.update(roots or {})
-        for trace in remembered:
-            self._remembered[trace.trace_id] = trace
+        self._memory.restore(remembered)
 
     def add(self, calls: Sequence[AICall], now_ms: int) -> list[Emission]:
         """The calls of one line. What can leave at once is returned; nothing means the calls are held."""
@@ -148,8 +133,11 @@ class Grouping(Struct):
 
     def forgotten(self) -> list[str]:
         """Trace ids that left the memory since this was last asked."""
-        gone, self._forgotten = self._forgotten, []
-        return gone
+        return self._memory.forgotten()
+
+    def shortened(self) -> list[RememberedTrace]:
+        """Remembered traces that had to do without their roots since this was last asked."""
+        return self._memory.shortened()
 
     def _close(self, trace_id: str, now_ms: int) -> Iterator[Emission]:
         group = self._groups.pop(trace_id)
@@ -160,7 +148,8 @@ class Grouping(Struct):
 
     def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
         trace_id = calls[0].context.trace_id
-        known = self._remembered.get(trace_id) if remember else None
+        known = self._memory.get(trace_id) if remember else None
+        earlier = known.root if known else None
         announced_ms = self._announced.pop(trace_id, None) if remember else None
         if known is None and announced_ms is None and len(calls) == 1:
             [call] = calls
@@ -168,24 +157,24 @@ class Grouping(Struct):
             yield Emission(
                 Span(trace_id, call.id, None, call.context, call.observation),
                 released_call_id=call.id if remember else None,
-                remembered=self._remember(remembered) if remember else None,
+                remembered=self._memory.remember(remembered) if remember else None,
             )
             yield from _children(call, call.context)
             return
-        if known is None or known.root is not None:
+        if known is None or earlier is not None:
             root_id = observation_id_from_seed(trace_id)
-            root = _root(calls, known.root if known else None, announced_ms)
+            root = _root(calls, earlier, announced_ms)
             context = root.context
-            remembered = RememberedTrace(trace_id, root_id, now_ms, root)
+            remembered = RememberedTrace.of(trace_id, root_id, now_ms, root)
             yield Emission(
                 Span(trace_id, root_id, None, context, root.observation),
                 counts="roots",
-                remembered=self._remember(remembered) if remember else None,
+                remembered=self._memory.remember(remembered) if remember else None,
             )
         else:
             root_id = known.root_id
             context = _merged_context([call.context for call in calls])
-            self._remember(replace(known, last_seen_ms=now_ms))
+            self._memory.remember(replace(known, last_seen_ms=now_ms))
         for call in calls:
             parent_id = root_id if call.id != root_id else None  # read again, it stays the root it was
             yield Emission(
@@ -193,16 +182,6 @@ class Grouping(Struct):
                 released_call_id=call.id if remember else None,
             )
             yield from _children(call, context)
-
-    def _remember(self, trace: RememberedTrace) -> RememberedTrace:
-        memory = self._remembered
-        memory[trace.trace_id] = trace
-        memory.move_to_end(trace.trace_id)
-        while len(memory) > self.limits.max_remembered or (
-            next(iter(memory.values())).last_seen_ms < trace.last_seen_ms - self.limits.remember_ms
-        ):
-            self._forgotten.append(memory.popitem(last=False)[0])
-        return trace
 
 
 def _joined(calls: Sequence[AICall]) -> Iterator[Emission]:
@@ -300,5 +279,5 @@ def _question(text: bytes | None) -> bytes | None:
         return text
     for message in reversed(messages):
         if isinstance(message, dict) and message.get("role") == "user":
-            return orjson.dumps([message])
+            return exact(orjson.dumps([message]))
     return text
