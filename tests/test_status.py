@@ -106,6 +106,17 @@ def test_a_file_that_was_replaced_has_no_known_lag(log):
     assert (said.files[0].size, said.files[0].lag_bytes) == (None, None)
 
 
+def test_a_file_that_rotation_renamed_while_reading_waits_counts_under_its_new_name(log):
+    """The state has the old name until something is read again; the lag must not shrink meanwhile."""
+    known = record(log, offset=400)
+    log.rename(log.with_name("ai.log.1"))
+    log.write_bytes(b"y" * 50)
+    said = report(stored(known), (str(log),))
+    lags = {Path(file.path).name: (file.offset, file.size, file.lag_bytes) for file in said.files}
+    assert lags == {"ai.log": (0, 50, 50), "ai.log.1": (400, 1000, 600)}
+    assert said.lag_bytes == 650
+
+
 def test_a_truncated_file_counts_once(log):
     """Until the old epoch is retired there are two records of one inode."""
     said = report(stored(record(log, offset=990, file_id=2), record(log, offset=5000, file_id=1)))

@@ -5,6 +5,7 @@ Another process asks, so it works for a running daemon, a hanging one and a stop
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from collections.abc import Iterator, Mapping
@@ -142,10 +143,10 @@ def _lags(config: Config, name: str, records: list[FileRecord], now: float) -> l
         for record in sorted(records, key=lambda record: record.file_id)
         if not record.is_history
     }
-    files = [
-        _lag(record.path, record.offset, _size_of(Path(record.path), identity), now)
-        for identity, record in known.items()
-    ]
+    files = []
+    for identity, record in known.items():
+        path = _path_now(record.path, identity)
+        files.append(_lag(str(path), record.offset, _size_of(path, identity), now))
     for path in _readable_matches(config):
         status = path.stat()
         if (status.st_dev, status.st_ino) not in known and path.suffix not in _COMPRESSED:
@@ -209,6 +210,17 @@ def _oldest_unread_seconds(path: str, offset: int, now: float) -> float | None:
     except OSError:
         return None
     return round(max(0.0, now - int(started_at[1]) / 1000), 1) if started_at else None
+
+
+def _path_now(known: str, identity: tuple[int, int]) -> Path:
+    """The name that a file has now: while reading waits, rotation renames it and nobody writes that down."""
+    path, family = Path(known), family_of(known)
+    if _size_of(path, identity) is None:
+        with contextlib.suppress(OSError):
+            for other in path.parent.iterdir():
+                if family_of(str(other)) == family and _size_of(other, identity) is not None:
+                    return other
+    return path
 
 
 def _size_of(path: Path, identity: tuple[int, int]) -> int | None:
