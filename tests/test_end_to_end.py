@@ -263,6 +263,7 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
     again = host.run("backfill", *paths)
     assert again.returncode == 0
     assert len(langfuse.requests) == requests, "what was delivered is not sent again"
+    assert "Nothing new" in again.stdout
 
 
 RETRIES = Path(__file__).parent / "fixtures" / "kong" / "retries.jsonl"

@@ -179,7 +179,7 @@ def test_what_kong_would_refuse_is_refused_with_a_reason(options, words):
         (["--global", "--format", "admin"], ["without database"]),
         (["--global", "--after-auth"], ["where you have file-log or pre-function or post-function"]),
         (["--global", "--path", "/tmp/ai.log"], ["below /var/log"]),
-        (["--global", "--path", "/a b/ai.log"], ["install -d -o kong -g kong-ai-tracing -m 750 '/a b'"]),
+        (["--global", "--path", "/a b/ai.log"], ["install -d -o kong -g kong-ai-tracing -m 2750 '/a b'"]),
     ],
 )
 def test_what_is_left_to_do_is_said_beside_the_configuration(options, said):

@@ -220,6 +220,8 @@ def _settle_account(store: Store, archives: Archives, code: int, seconds: float)
     """Print the account; gives the exit code, which is 1 when the account does not add up."""
     account = account_of(store)
     sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
+    if code == EXIT_DELIVERED and not account.lines and archives.total_bytes:
+        sys.stdout.write("Nothing new: what is in these files was delivered by an earlier backfill.\n")
     if not account.adds_up:
         log.error("backfill.account_does_not_add_up account=%s", account)
         return 1

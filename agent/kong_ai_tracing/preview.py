@@ -132,7 +132,9 @@ class _Preview(Struct):
 
     def summary(self) -> str:
         malformed = f", {self.malformed:,} malformed" if self.malformed else ""
-        text = f"{self.lines:,} lines, {self.calls:,} AI calls, {self.shown:,} traces{malformed}\n"
+        counts = ((self.lines, "line"), (self.calls, "AI call"), (self.shown, "trace"))
+        told = ", ".join(f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
+        text = f"{told}{malformed}\n"
         if self.redacted:
             what = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.kept_back.items()))
             text += f"kept back: {what.replace('redacted_', '') or 'nothing'}\n"

@@ -66,8 +66,7 @@ def _proxied(path: Path, sample: Sample) -> Iterator[Finding]:
         yield Finding(
             "shape.no_statistics",
             "warning",
-            f"{path}: {counted(sample.without_statistics, 'call')} went through ai-proxy, and Kong logged"
-            " nothing of them",
+            f"{path}: ai-proxy logged nothing about {counted(sample.without_statistics, 'call')}",
             "their traces show time and status, but no tokens, no prompt and no answer",
             "set logging.log_statistics=true and logging.log_payloads=true in ai-proxy",
             _configuring(path, sample.proxied_services, "ai-proxy"),

@@ -15,7 +15,7 @@ def hints(wishes: Wishes, plugins: list[Plugin], *, declarative: bool) -> Iterat
     folder = shlex.quote(wishes.folder)
     yield (
         f"prompts will be in {wishes.folder}, which Kong does not create:"
-        f" install -d -o kong -g kong-ai-tracing -m 750 {folder} (kong: the user of Kong's workers)"
+        f" install -d -o kong -g kong-ai-tracing -m 2750 {folder} (kong: the user of Kong's workers)"
     )
     if wishes.path.startswith(("/tmp/", "/var/tmp/")):  # noqa: S108 - it is warned of
         yield "services under systemd often have a /tmp of their own: take a folder below /var/log"
