@@ -445,3 +445,18 @@ async def test_descriptors_and_memory_of_finished_files_are_given_back(tail, log
     assert got == expected
     await tail.step(2)
     assert open_descriptors(tmp_path) == 0
+
+
+async def test_a_copy_that_was_compressed_at_once_and_lacks_the_last_lines_is_not_read_again(log, tail):
+    """logrotate with copytruncate and compress: what was written after the copy had been read by then."""
+    # covers CMP-02, TRU-03
+    write(log, *unlike(0, 20))
+    assert len(await tail.step()) == 20
+    copy = log.with_name("ai.log.1")
+    shutil.copy(log, copy)
+    write(log, *unlike(20, 22))
+    assert await tail.read_once() == unlike(20, 22)
+    os.truncate(log, 0)
+    pack(copy)
+    write(log, *unlike(22, 25))
+    assert await tail.step(6) == unlike(22, 25)

@@ -175,6 +175,9 @@ class HostLife(RuleBasedStateMachine):
     @precondition(lambda self: self.host.running)
     @rule()
     def stop(self) -> None:
+        if not self.host.caught_up:
+            # What was read, found no room on disk and is gone from the log is forgotten with the process.
+            self.host.losses.unseen = True
         self.host.stop()
 
     @precondition(lambda self: not self.host.running)

@@ -15,6 +15,7 @@ from typing import BinaryIO, Literal, cast
 import orjson
 
 from kong_ai_tracing.archivefiles import Content, Descriptor
+from kong_ai_tracing.identity import TELLING_BYTES
 from kong_ai_tracing.lines import (
     MARKER_BYTES,
     Line,
@@ -46,7 +47,15 @@ class CompressedReader:
     """Reads one compressed file from one offset of its content on. Owns the descriptor it is given."""
 
     def __init__(
-        self, fd: int, path: str, file_id: int, offset: int, marker: Marker, *, max_line_bytes: int
+        self,
+        fd: int,
+        path: str,
+        file_id: int,
+        offset: int,
+        marker: Marker,
+        *,
+        head_tells: bool,
+        max_line_bytes: int,
     ) -> None:
         self.found: Found | None = None
         self.damage = ""
@@ -54,6 +63,7 @@ class CompressedReader:
         self._content = _content_of(fd, path)
         self._offset = offset
         self._marker = marker
+        self._head_tells = head_tells
         self._tail = b""
         self._seeking = True
         self.cutter = LineCutter(chunk_bytes=_PIECE_BYTES, max_line_bytes=max_line_bytes)
@@ -90,7 +100,11 @@ class CompressedReader:
         self._content.close()
 
     def _seek(self) -> None:
-        """Pass over a part of what stands before the offset."""
+        """Pass over a part of what stands before the offset.
+
+        When it ends before that, it was copied before the last of what was read had been written: nothing in
+        it is unread. Its beginning must have told that it is the same content.
+        """
         goal = min(self._offset, self._content.position + _STEP_BYTES)
         while self._content.position < goal and self.found is None:
             piece = self._content.read(min(goal - self._content.position, _PIECE_BYTES))
@@ -98,7 +112,7 @@ class CompressedReader:
             self._judge_ratio()
             if not piece:
                 self._end()
-                if self.found == "ended" and not self._is_last_line_without_end():
+                if self.found == "ended" and not (self._head_tells or self._is_last_line_without_end()):
                     self.found = "other"
         if self._content.position >= self._offset and self.found is None:
             self._seeking = False
@@ -186,8 +200,15 @@ class CompressedFiles:
 
     def _open(self, stream: Stream) -> CompressedReader:
         fd, path, number = os.dup(stream.fd), stream.path, stream.file_id
-        limit = self._max_line_bytes
-        return CompressedReader(fd, path, number, stream.offset, stream.marker, max_line_bytes=limit)
+        return CompressedReader(
+            fd,
+            path,
+            number,
+            stream.offset,
+            stream.marker,
+            head_tells=stream.head_length >= TELLING_BYTES,
+            max_line_bytes=self._max_line_bytes,
+        )
 
     def _end(self, stream: Stream, reader: CompressedReader, found: Found) -> None:
         del self._readers[stream.file_id]
