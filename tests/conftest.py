@@ -14,10 +14,28 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kong_host import Host
+from langfuse_server import FakeLangfuse
+
 # Time is no verdict here: a busy machine makes examples slow, not wrong.
 settings.register_profile("ci", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("local", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture
+def langfuse() -> Iterator[FakeLangfuse]:
+    """A Langfuse that takes everything; a test that wants more of it makes its own."""
+    with FakeLangfuse() as server:
+        yield server
+
+
+@pytest.fixture
+def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
+    """A host with a log, whose daemon is not started yet."""
+    host = Host(tmp_path, langfuse)
+    yield host
+    host.clean_up()
 
 
 @pytest.fixture

@@ -120,19 +120,6 @@ def test_two_pipes_at_once_are_refused(tmp_path: Path, files: Named, monkeypatch
         second.paths(["-"])
 
 
-@pytest.fixture
-def langfuse() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
-    host = Host(tmp_path, langfuse)
-    yield host
-    host.clean_up()
-
-
 def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLangfuse) -> None:
     """The same content through the pipe again goes on where the first run was."""  # covers BKF-01
     host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000")

@@ -5,11 +5,8 @@ from __future__ import annotations
 import gzip
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from kong_ai_tracing.backfill import progress_percent, seconds_left
 from kong_ai_tracing.selection import moment_text
@@ -17,19 +14,6 @@ from kong_ai_tracing.storestatus import read_status
 from kong_host import PROGRAM, Host, wait_until
 from kong_writer import SHARED_START_MS, START_MS, kong_line, observation_id
 from langfuse_server import FakeLangfuse
-
-
-@pytest.fixture
-def langfuse() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
-    host = Host(tmp_path, langfuse)
-    yield host
-    host.clean_up()
 
 
 def ids(writer: int, seqs: range) -> set[str]:
