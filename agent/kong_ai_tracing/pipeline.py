@@ -8,11 +8,10 @@ is plain functions over values; this module moves the values and keeps the book 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -29,10 +28,9 @@ from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Emission, Grouping
+from kong_ai_tracing.waits import Waits
 
 log = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 _MAX_MEDIA_BYTES = 4 << 20
 """With so many bytes to upload a batch is closed."""
@@ -107,11 +105,7 @@ class Pipeline:
         self._log_now_ms = 0
         self._idle_since: float | None = None
         self._scan_due_at = clock()
-        self._stopped = asyncio.Event()
-        self._sleep: asyncio.Timeout | None = None
-        """While there is nothing to read."""
-        self._stepped_at: float | None = None
-        """When reading took its last step; None while it waits for something else than this host."""
+        self._waits = Waits(clock)
         self.following = False
         """True when it is on disk which files there are: nothing that is written from now on is missed."""
         self.finished = False
@@ -124,7 +118,7 @@ class Pipeline:
             if trace.root_bytes:
                 self._batcher.sent_before(trace.root_id)
         for held in restored.held:
-            self._note_step()
+            self._waits.note_step()
             call = held.call or await self._read_again(held.call_id, held.origin, reread)
             if call is None:
                 log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
@@ -144,7 +138,7 @@ class Pipeline:
             if not await self._step():
                 await self._rest()
         await self._close_batch()
-        self._stepped_at = None
+        self._waits.over()
 
     async def run_to_end(self) -> None:
         """Read what there is now, give everything to the delivery, and return."""
@@ -155,24 +149,21 @@ class Pipeline:
         if not self.stopping:
             await self._release(at_once=True)
         await self._close_batch()
-        self._stepped_at = None
+        self._waits.over()
         self.finished = not self.stopping
 
     @property
     def stopping(self) -> bool:
-        return self._stopped.is_set()
+        return self._waits.stopping
 
     @property
     def still_for_seconds(self) -> float:
         """How long reading has not taken a step, although it waits for nothing but this host."""
-        return 0.0 if self._stepped_at is None else self._clock() - self._stepped_at
+        return self._waits.still_for_seconds
 
     def stop(self) -> None:
         """End `run_live` or `run_to_end` at the next line."""
-        if not self._stopped.is_set():
-            self._stopped.set()
-            if self._sleep is not None:
-                self._sleep.reschedule(0)
+        self._waits.stop()
 
     async def _begin(self) -> None:
         """Write down which files there are before the first line is read.
@@ -187,7 +178,7 @@ class Pipeline:
 
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
-        self._note_step()
+        self._waits.note_step()
         if self._clock() >= self._scan_due_at or self._source.wants_scan:
             await self._scan()
         chunk = await self._source.read()
@@ -211,46 +202,17 @@ class Pipeline:
         due_in_seconds = self._batcher.due_in_seconds
         if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
             await self._close_batch()
-        if not self.stopping and await self._woken():
+        if self.stopping:
+            return
+        if await self._waits.until_stopped(self._wake.wait(self._rhythm.poll_interval_seconds)):
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
-
-    async def _woken(self) -> bool:
-        """Wait as long as there may be nothing to read, or until `stop`. True when something happened.
-
-        Done several times a second on an idle host, and so without any task: each would cost more than
-        looking for new bytes.
-        """
-        self._stepped_at = None
-        try:
-            async with asyncio.timeout(None) as self._sleep:
-                return await self._wake.wait(self._rhythm.poll_interval_seconds)
-        except TimeoutError:
-            return False
-        finally:
-            self._sleep = None
-            self._note_step()
-
-    def _note_step(self) -> None:
-        self._stepped_at = self._clock()
 
     def _pass_time(self) -> None:
         """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
         if self._idle_since is not None:
             self._log_now_ms += int((self._clock() - self._idle_since) * 1000)
-
-    async def _until_stopped(self, work: Coroutine[Any, Any, T]) -> T | None:
-        """What the work gives; None when `stop` came first."""
-        task, stop = asyncio.ensure_future(work), asyncio.ensure_future(self._stopped.wait())
-        self._stepped_at = None
-        try:
-            await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
-            return task.result() if task.done() else None
-        finally:
-            self._note_step()
-            for each in (task, stop):
-                each.cancel()
 
     # -- lines → calls → spans
 
@@ -373,23 +335,14 @@ class Pipeline:
 
     async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the delivery, which may have no room for as long as Langfuse or the disk are away."""
-        task = asyncio.ensure_future(work)
-        try:
-            while True:
-                # Looked at once even after `stop`: what was read goes along if there is room for it.
-                await self._until_stopped(self._shortly(task))
-                if task.done() or self.stopping:
-                    break
-                self._delivery.tell_pause()
-                # While it waits, rotated files are still found and held open.
-                self._take_scan(await self._source.scan())
-        finally:
-            task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+        await self._waits.see_through(
+            work, interval_seconds=self._rhythm.scan_interval_seconds, meanwhile=self._look_meanwhile
+        )
 
-    async def _shortly(self, work: asyncio.Future[None]) -> None:
-        await asyncio.wait({work}, timeout=self._rhythm.scan_interval_seconds)
+    async def _look_meanwhile(self) -> None:
+        """While the delivery has no room, rotated files are still found and held open."""
+        self._delivery.tell_pause()
+        self._take_scan(await self._source.scan())
 
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
