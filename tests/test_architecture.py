@@ -13,7 +13,7 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
-    errors threads memory ids times jsontext excerpts secret endpoint listenaddress outcomes
+    errors threads memory ids times jsontext excerpts quantities secret endpoint listenaddress outcomes
     archivefiles
     lines identity notices patterns streams copies streamtable rotationrisk settling
     catalog compressed files watcher

@@ -11,8 +11,9 @@ import httpx
 import pytest
 
 from kong_ai_tracing.checks import logaccess, server, statedir
-from kong_ai_tracing.checks.findings import Finding, Surroundings, readable_size
+from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.config import Config, Delivery
+from kong_ai_tracing.quantities import readable_size
 from kong_ai_tracing.secret import Secret
 
 NOBODY = 65534

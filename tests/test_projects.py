@@ -155,6 +155,27 @@ def test_a_new_configuration_is_taken_up_without_losing_a_position(host: Host) -
         assert b"config.reloaded changed=second,third" in host.messages.read_bytes()
 
 
+def test_a_project_whose_state_cannot_be_used_keeps_no_other_from_being_followed(host: Host) -> None:
+    """After a reload as well; the log says which one it is and why."""
+    with FakeLangfuse() as first, FakeLangfuse() as third:
+        host.configure(None, project("first", first), QUICK)
+        host.start()
+        wait_until(lambda: b"service.ready" in host.messages.read_bytes(), "the first project")
+        (host.state / "destinations" / "second").write_bytes(b"a file is in the way")
+        host.configure(
+            None,
+            *(project(name, to) for name, to in (("first", first), ("second", first), ("third", third))),
+            QUICK,
+        )
+        assert host.daemon is not None
+        host.daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: b"config.reloaded" in host.messages.read_bytes(), "the new configuration")
+        host.write(line(1))
+        wait_until(lambda: len(third.span_ids()) == 1 == len(first.span_ids()), "the others")
+        host.stop()
+        assert b"project.failed project=second" in host.messages.read_bytes()
+
+
 def test_a_bad_new_configuration_changes_nothing(host: Host) -> None:
     """It says key and fix, and the daemon goes on with the old one."""  # covers PRC-04
     with FakeLangfuse() as langfuse:

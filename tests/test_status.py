@@ -241,7 +241,7 @@ def test_while_the_state_cannot_be_written_its_health_comes_from_the_note(log):
     trouble = Trouble(int((NOW - 12) * 1000), int(NOW * 1000), "database or disk is full", health)
     said = report(Seen(stored(record(log)), trouble))
     assert said.state == "problems"
-    assert "the state cannot be written for 12 seconds (database or disk is full)" in said.problems[0]
+    assert "the state cannot be written for 12 s (database or disk is full)" in said.problems[0]
     assert said.destinations["langfuse"].state == "retrying"
 
 

@@ -179,8 +179,9 @@ def test_a_newer_format_is_refused_and_left_alone(store: Store) -> None:
     store._db.execute("PRAGMA user_version = 99")
     store.close()
     before = store.path.read_bytes()
-    with pytest.raises(StoreError, match="newer"):
+    with pytest.raises(StoreError, match="newer") as refused:
         Store(store.path.parent)
+    assert refused.value.exit_code == 78, "a service manager that starts it again would do so for ever"
     assert store.path.read_bytes() == before
 
 

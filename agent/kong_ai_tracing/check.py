@@ -13,7 +13,7 @@ import msgspec
 import typer
 
 from kong_ai_tracing.checks.configuration import check_configuration, check_user
-from kong_ai_tracing.checks.findings import Check, Finding, Surroundings, counted
+from kong_ai_tracing.checks.findings import Check, Finding, Surroundings
 from kong_ai_tracing.checks.logaccess import check_kongs_access, check_log_access
 from kong_ai_tracing.checks.logshape import check_log_shape
 from kong_ai_tracing.checks.nextstep import next_step
@@ -28,6 +28,7 @@ from kong_ai_tracing.checks.writers import check_writers
 from kong_ai_tracing.config import ConfigError, Problem, load
 from kong_ai_tracing.config.loading import CONFIG_VARIABLE, SYSTEM_CONFIG
 from kong_ai_tracing.excerpts import visible_lines
+from kong_ai_tracing.quantities import counted
 
 EXIT_FINE = 0
 EXIT_PROBLEMS = 3

@@ -74,7 +74,7 @@ def finish(act: Callable[[], int]) -> None:
         code = act()
     except OperatorError as error:
         say(str(error))
-        code = EXIT_FAILED
+        code = error.exit_code
     raise typer.Exit(code)
 
 

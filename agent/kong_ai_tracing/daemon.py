@@ -91,7 +91,8 @@ class Daemon:
             try:
                 if not once:
                     await self._serve_status()
-                await self._follow(projects_of(self._config), once=once)
+                for project in projects_of(self._config):
+                    await self._follow(project, once=once)
                 return await self._watch(once=once)
             finally:
                 self._heartbeat.stopping()
@@ -111,7 +112,7 @@ class Daemon:
                 if running.task.done():
                     del self._running[name]
                     if self._may_be_mended(running):
-                        await self._follow([running.project], once=once, unwritten=running.service.unwritten)
+                        await self._follow(running.project, once=once, unwritten=running.service.unwritten)
                     else:
                         code = max(code, running.task.result())
             if self._reload_wanted:
@@ -160,14 +161,14 @@ class Daemon:
 
     # -- projects
 
-    async def _follow(self, projects: list[Project], *, once: bool, unwritten: Commit | None = None) -> None:
-        several = len(projects) > 1
-        for project in projects:
-            service, files = await open_project(project, self._config, unwritten)
-            with logs.about(project.name if several else None):
-                task = asyncio.create_task(_serve(service, files, once=once))
-            task.add_done_callback(lambda _: self._asked.set())
-            self._running[project.name] = Following(project, service, files, task)
+    async def _follow(self, project: Project, *, once: bool, unwritten: Commit | None = None) -> None:
+        """Raises StoreError when its state cannot be used."""
+        service, files = await open_project(project, self._config, unwritten)
+        several = len(projects_of(self._config)) > 1
+        with logs.about(project.name if several else None):
+            task = asyncio.create_task(_serve(service, files, once=once))
+        task.add_done_callback(lambda _: self._asked.set())
+        self._running[project.name] = Following(project, service, files, task)
         if self._stopping:
             self._stop()
 
@@ -204,10 +205,11 @@ class Daemon:
         changed = [name for name, project in old.items() if wanted.get(name) != project]
         new = [project for name, project in wanted.items() if old.get(name) != project]
         await self._end(changed)
-        try:
-            await self._follow(new, once=once)
-        except StoreError as error:
-            log.error("project.failed reason=%r", str(error))
+        for project in new:
+            try:
+                await self._follow(project, once=once)
+            except StoreError as error:  # The others are followed all the same.
+                log.error("project.failed project=%s reason=%r", project.name, str(error))
         log.info(
             "config.reloaded changed=%s", ",".join(sorted({*changed, *(p.name for p in new)})) or "nothing"
         )

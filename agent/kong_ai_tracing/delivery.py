@@ -66,7 +66,7 @@ class Delivery:
             whole_after_seconds=limits.spill_after_seconds,
             clock=clock,
         )
-        earlier = store.status().health.get(destination.name, {})
+        earlier = restored.health.get(destination.name, {})
         self.health = DeliveryHealth(
             destination.name,
             self.gate,

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.excerpts import visible
+from kong_ai_tracing.quantities import readable_size
 from kong_ai_tracing.refusedbodies import Entry, Said
 from kong_ai_tracing.tracejson import rfc3339
 

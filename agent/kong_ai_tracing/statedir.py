@@ -40,6 +40,12 @@ class StoreError(OperatorError):
     """The state directory cannot be used; the text says why and what to do."""
 
 
+class NewerStoreError(StoreError):
+    """The state is in a newer program's format: to start again is no use, and the exit code says so."""
+
+    exit_code = 78
+
+
 class DamagedStoreError(StoreError):
     """What is in the state database cannot be what was written to it."""
 

@@ -21,6 +21,7 @@ from kong_ai_tracing.config import Config
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.patterns import family_of
 from kong_ai_tracing.projects import projects_of
+from kong_ai_tracing.quantities import readable_span
 from kong_ai_tracing.rotationrisk import WARNING_SECONDS, Rotations, about
 from kong_ai_tracing.statedir import LOCK_NAME
 from kong_ai_tracing.statusreport import FileLag, Outbox, Report, Target, together
@@ -249,7 +250,7 @@ def _state_problems(seen: Seen, now: float) -> Iterator[str]:
     if seen.trouble is not None:
         seconds = max(0.0, now - seen.trouble.since_ms / 1000)
         yield (
-            f"the state cannot be written for {seconds:.0f} seconds ({seen.trouble.reason}): "
+            f"the state cannot be written for {readable_span(seconds)} ({seen.trouble.reason}): "
             "reading waits and nothing is claimed"
         )
     for damage in seen.damages:
@@ -282,7 +283,7 @@ def _problems(
     if running is False and (lag or outbox.batches):
         yield "the daemon is not running, and there is something to deliver"
     elif lag and quiet_seconds > _STALLED_SECONDS:
-        yield f"{lag} bytes are unread, and nothing has moved for {quiet_seconds:.0f} seconds"
+        yield f"{lag} bytes are unread, and nothing has moved for {readable_span(quiet_seconds)}"
     if target.paused:
         yield f"reading is paused: {target.paused}"
     if outbox.bytes >= outbox.max_bytes * _NEARLY_FULL:

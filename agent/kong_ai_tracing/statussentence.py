@@ -6,6 +6,8 @@ import re
 
 from msgspec import Struct
 
+from kong_ai_tracing.quantities import counted, readable_span
+
 _LONGEST_REASON = 160
 _ANSWER = re.compile(r"(\d{3})\b.*?(\([^()]*\))?$", re.DOTALL)
 
@@ -35,7 +37,7 @@ def sentence_of(view: View) -> str:
     if view.paused and not (view.reason and view.paused.startswith("the destination")):
         parts.insert(0, f"reading waits, {view.paused}")
     if view.spans_on_disk:
-        parts.append(f"{_counted(view.spans_on_disk, 'span')} on disk to be sent")
+        parts.append(f"{counted(view.spans_on_disk, 'span')} on disk to be sent")
     return ", ".join(part for part in parts if part)
 
 
@@ -47,9 +49,9 @@ def _reading(view: View) -> str:
         return "looking for files"
     if not view.files:
         return "no file matches log_paths yet"
-    text = f"reading {_counted(view.files, 'file')}, {_counted(view.behind_bytes, 'byte')} behind"
+    text = f"reading {counted(view.files, 'file')}, {counted(view.behind_bytes, 'byte')} behind"
     if view.unreadable:
-        text += f", cannot read {_counted(len(view.unreadable), 'other')}; kong-ai-tracing check says how"
+        text += f", cannot read {counted(len(view.unreadable), 'other')}; kong-ai-tracing check says how"
     return text
 
 
@@ -60,7 +62,7 @@ def _delivering(view: View) -> str:
         return f"{name} {says}: {_in_our_words(view.reason)}"
     if view.accepted_seconds_ago is None:
         return "nothing sent yet"
-    return f"last accepted {_ago(view.accepted_seconds_ago)} ago"
+    return f"last accepted {readable_span(view.accepted_seconds_ago)} ago"
 
 
 def _in_our_words(reason: str) -> str:
@@ -68,15 +70,3 @@ def _in_our_words(reason: str) -> str:
     if answer := _ANSWER.match(reason):
         reason = " ".join(filter(None, answer.groups()))
     return reason if len(reason) <= _LONGEST_REASON else reason[:_LONGEST_REASON] + "…"
-
-
-def _ago(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(0.0, seconds):.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.0f} h"
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number:,} {what}" if number == 1 else f"{number:,} {what}s"

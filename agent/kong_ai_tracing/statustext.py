@@ -9,8 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
-from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.excerpts import visible
+from kong_ai_tracing.quantities import readable_size, readable_span
 from kong_ai_tracing.rotationrisk import about
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 
@@ -62,7 +62,7 @@ def _files(files: list[FileLag], *, several: bool) -> Table:
         absent = "compressed" if compressed else "gone or renamed"
         size = absent if file.size is None else readable_size(file.size)
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes)
-        behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
+        behind = "" if file.lag_seconds is None else readable_span(file.lag_seconds)
         whose = [Text(visible(file.destination))] if several else []
         path = Text(visible(file.path, _LONGEST))
         seconds = file.deleted_in_seconds
@@ -82,7 +82,7 @@ def _destinations(targets: Mapping[str, Target], *, with_limit: bool) -> Table:
         table.add_row(
             Text(visible(name)),
             Text(visible(target.state), STATE_STYLES.get(target.state, "")),
-            "never" if ago is None else f"{ago:,.0f} s ago",
+            "never" if ago is None else f"{readable_span(ago)} ago",
             f"{outbox} of {readable_size(target.outbox.max_bytes)}" if with_limit else outbox,
             f"{target.refused_spans} spans",
         )
@@ -103,5 +103,5 @@ def _summary(report: Report) -> str:
         f" {report.waiting_calls} calls; set aside: {report.set_aside_lines} lines"
         + (f"; dropped: {dropped} spans" if dropped else "")
         + "\n"
-        f"last change: {report.updated_seconds_ago:.0f} s ago"
+        f"last change: {readable_span(report.updated_seconds_ago or 0.0)} ago"
     )

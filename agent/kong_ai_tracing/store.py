@@ -29,7 +29,14 @@ from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import as_store_error
 from kong_ai_tracing.storerows import body_digest, body_is_intact, file_row, held_call, held_row
 from kong_ai_tracing.storeschema import connect, create, migrate
-from kong_ai_tracing.storestatus import FILE_NAME, StoreStatus, read_files, read_rotations, status_of
+from kong_ai_tracing.storestatus import (
+    FILE_NAME,
+    StoreStatus,
+    read_files,
+    read_health,
+    read_rotations,
+    status_of,
+)
 from kong_ai_tracing.storesteps import Commit, Restored
 from kong_ai_tracing.storetrouble import TroubleNote
 from kong_ai_tracing.tracememory import RememberedTrace
@@ -112,6 +119,7 @@ class Store:
             follows=dict(db.execute("SELECT number, follows FROM outbox WHERE follows > 0")),
             looks=[Look(*row) for row in db.execute("SELECT pattern, directory FROM looks")],
             rotations=list(read_rotations(db).values()),
+            health=read_health(db),
             positions_lost=self._positions_lost,
         )
 

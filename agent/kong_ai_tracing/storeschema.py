@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from kong_ai_tracing.statedir import StoreError
+from kong_ai_tracing.statedir import NewerStoreError, StoreError
 
 APPLICATION_ID = 0x6B61_6974  # "kait"
 
@@ -111,10 +111,10 @@ def connect_beside(path: Path) -> sqlite3.Connection:
 
 
 def version_of(db: sqlite3.Connection, path: Path) -> int:
-    """The format of a database. Raises StoreError for one of a newer program."""
+    """The format of a database. Raises NewerStoreError for one of a newer program."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > FORMAT:
-        raise StoreError(
+        raise NewerStoreError(
             f"{path} was written by a newer kong-ai-tracing (format {version}, this one knows "
             f"{FORMAT}); nothing was changed. Install the newer version, or set another state_dir"
         )

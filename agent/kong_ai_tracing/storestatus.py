@@ -82,10 +82,14 @@ def status_of(db: sqlite3.Connection) -> StoreStatus:
         refused=one("SELECT coalesce(sum(spans), 0) FROM refused")[0],
         set_aside=one("SELECT count(*) FROM set_aside")[0],
         held=one("SELECT count(*) FROM held")[0],
-        health={name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")},
+        health=read_health(db),
         updated_at_ms=one("SELECT coalesce(max(committed_ms), 0) FROM clock")[0],
         rotations=read_rotations(db),
     )
+
+
+def read_health(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
+    return {name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")}
 
 
 def read_rotations(db: sqlite3.Connection) -> dict[str, Rotations]:

@@ -32,6 +32,8 @@ class Restored(Struct, frozen=True):
     """Where patterns have been looked for."""
     rotations: list[Rotations] = field(default_factory=list)
     """The rhythm in which logs rotate."""
+    health: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """What was last known of each destination."""
     positions_lost: bool = False
     """An earlier database was damaged: files that are not among these may have been read in part."""
 

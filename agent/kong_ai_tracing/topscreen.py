@@ -12,9 +12,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.localstore import TraceSummary
+from kong_ai_tracing.quantities import readable_size, readable_span
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 from kong_ai_tracing.statustext import HEADLINES, STATE_STYLES
 from kong_ai_tracing.topsamples import History, Sample
@@ -83,7 +83,7 @@ def sparkline(values: Sequence[float], width: int, ascii_only: bool = False) -> 
 def _amounts(report: Report) -> Text:
     behind = readable_size(report.lag_bytes)
     if report.lag_seconds is not None:
-        behind += f", {report.lag_seconds:,.0f} s"
+        behind += f", {readable_span(report.lag_seconds)}"
     line = _line(("behind ", ""), (behind, "bold yellow" if report.lag_bytes else "bold green"))
     line.append(f"   outbox {report.outbox.spans:,} spans, {readable_size(report.outbox.bytes)}")
     line.append(f"   refused {report.refused_spans:,}")
@@ -118,7 +118,7 @@ def _destinations(targets: Sequence[tuple[str, Target]], width: int) -> Table:
         cells = [
             Text(visible(name)),
             Text(visible(target.state), STATE_STYLES.get(target.state, "")),
-            Text("never" if ago is None else f"{ago:,.0f} s ago"),
+            Text("never" if ago is None else f"{readable_span(ago)} ago"),
             Text(readable_size(target.outbox.bytes)),
         ]
         if width >= _NARROW:
@@ -137,7 +137,7 @@ def _files(files: Sequence[FileLag], width: int, *, more: int) -> Table:
         table.add_column("read", justify="right", no_wrap=True)
     for file in files:
         unread = "?" if file.lag_bytes is None else readable_size(file.lag_bytes) if file.lag_bytes else "-"
-        behind = "" if file.lag_seconds is None else f"{file.lag_seconds:,.0f} s"
+        behind = "" if file.lag_seconds is None else readable_span(file.lag_seconds)
         cells = [_path(file.path, width), Text(unread), Text(behind)]
         table.add_row(*cells, *([Text(readable_size(file.offset))] if width >= _WIDE else []))
     return table

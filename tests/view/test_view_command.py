@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -87,8 +86,8 @@ def test_the_private_store_is_gone_afterwards(tmp_path, number):
         assert not made.exists()
 
 
-def test_the_reading_process_does_not_outlive_a_viewer_that_was_killed(tmp_path):
-    """Nothing goes on reading prompts for nobody."""
+def test_what_a_killed_viewer_leaves_is_removed_by_the_next(tmp_path):
+    """The reading process ends with it, and its prompts are not left on disk for good."""
     log = tmp_path / "ai.log"
     log.write_bytes(b"".join(LINES))
     before = private_stores()
@@ -97,8 +96,11 @@ def test_the_reading_process_does_not_outlive_a_viewer_that_was_killed(tmp_path)
         child = child_of(running)
         running.process.kill()
         eventually(lambda: not Path(f"/proc/{child}").exists())
-    for left in private_stores() - before:
-        shutil.rmtree(left)
+    [left] = private_stores() - before
+    with viewer(str(log)) as running, running.client():
+        [made] = private_stores() - before
+        assert made != left
+    assert not private_stores() - before
 
 
 def child_of(running):

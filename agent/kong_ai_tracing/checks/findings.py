@@ -83,18 +83,3 @@ def as_the_service(check: Callable[[Surroundings], Iterable[Finding]]) -> Check:
         return iter(found)
 
     return looking
-
-
-def readable_size(size: int) -> str:
-    """A number of bytes for people."""
-    number = float(size)
-    for unit in ("bytes", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "bytes" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"
-
-
-def counted(number: int, noun: str) -> str:
-    """`1 file`, `2 files`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -10,7 +10,7 @@ from glob import glob, has_magic
 from pathlib import Path
 from shlex import quote
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, counted
+from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service
 from kong_ai_tracing.checks.processes import kongs_worker
 from kong_ai_tracing.checks.units import drop_ins
 from kong_ai_tracing.checks.viewers import (
@@ -24,6 +24,7 @@ from kong_ai_tracing.checks.viewers import (
 )
 from kong_ai_tracing.notices import Notices
 from kong_ai_tracing.patterns import Patterns
+from kong_ai_tracing.quantities import counted
 
 _TEMPORARY = ("/tmp/", "/var/tmp/")  # noqa: S108 - recognised, not used
 _OPENED_HOME = re.compile(r"^ProtectHome=(no|false|off|0|read-only)", re.MULTILINE)

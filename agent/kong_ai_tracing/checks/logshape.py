@@ -7,8 +7,9 @@ from pathlib import Path
 from shlex import quote
 
 from kong_ai_tracing.assembly import call_settings_of
-from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
+from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.samples import Sample, last_lines, newest_of, sample_of
+from kong_ai_tracing.quantities import counted
 
 _BUFFER = "echo 'nginx_http_client_body_buffer_size = 1m' >> /etc/kong/kong.conf && kong reload"
 _MOST_SERVICES = 5

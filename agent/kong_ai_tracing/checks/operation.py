@@ -7,11 +7,12 @@ import resource
 from collections.abc import Iterator
 from pathlib import Path
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
+from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.logaccess import fixed_directory, matching_files, rotated_files
 from kong_ai_tracing.checks.processes import Daemon, daemon_of, daemons, identity_of, open_files
 from kong_ai_tracing.checks.units import unit_is_installed
 from kong_ai_tracing.checks.viewers import seen_by
+from kong_ai_tracing.quantities import counted
 from kong_ai_tracing.watcher import start_observer
 
 _ENOUGH_DESCRIPTORS = 1024

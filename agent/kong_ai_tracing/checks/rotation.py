@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePath
 from shlex import quote
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, readable_size
+from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.futurefiles import Created, can_read, created_like
 from kong_ai_tracing.checks.logaccess import matching_files, rotated_files
 from kong_ai_tracing.checks.logrotateconf import Block, read_blocks, why_ignored
 from kong_ai_tracing.checks.viewers import SERVICE_USER, Viewer, group_number, user_named
+from kong_ai_tracing.quantities import readable_size
 
 _LARGE_BYTES = 64 << 20
 _KONGS_OWN = "kong/kong.logrotate"

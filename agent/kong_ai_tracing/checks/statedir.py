@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service, readable_size
+from kong_ai_tracing.checks.findings import Finding, Surroundings, as_the_service
 from kong_ai_tracing.checks.units import DROP_INS, drop_ins, unit_is_installed
 from kong_ai_tracing.config.loading import SYSTEM_CONFIG, SYSTEM_STATE_DIR
 from kong_ai_tracing.mounts import network_filesystem_of
 from kong_ai_tracing.projects import projects_of
+from kong_ai_tracing.quantities import readable_size
 from kong_ai_tracing.storerepair import damages
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from kong_ai_tracing.checks.findings import Finding, Surroundings, counted
+from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.logaccess import matching_files, rotated_files
 from kong_ai_tracing.checks.processes import OpenFile, identity_of, open_files
 from kong_ai_tracing.checks.rotation import block_for
 from kong_ai_tracing.patterns import family_of
+from kong_ai_tracing.quantities import counted
 
 _DELETED = " (deleted)"
 _OPEN_ANEW = (

@@ -13,8 +13,8 @@ from hashlib import sha256
 from html import escape
 
 from kong_ai_tracing import __version__
-from kong_ai_tracing.checks.findings import readable_size
 from kong_ai_tracing.excerpts import visible
+from kong_ai_tracing.quantities import readable_size, readable_span
 from kong_ai_tracing.statuspage.concerns import Concern, concerns_of
 from kong_ai_tracing.statuspage.situation import Situation
 from kong_ai_tracing.statusreport import Report
@@ -76,8 +76,8 @@ def _verdict(situation: Situation, concerns: list[Concern]) -> tuple[str, str, s
     how_far = "Everything that was logged has been read."
     if behind:
         ages = [report.lag_seconds for report in situation.reports.values() if report.lag_seconds is not None]
-        how_far = f"{_size(behind)} of log are unread"
-        how_far += f"; the oldest request of it began {_span(max(ages))} ago." if ages else "."
+        how_far = f"{readable_size(behind)} of log are unread"
+        how_far += f"; the oldest request of it began {readable_span(max(ages))} ago." if ages else "."
     waiting = sum(report.outbox.spans for report in situation.reports.values())
     if waiting:
         how_far += f" {waiting:,} spans wait on disk to be sent."
@@ -114,8 +114,10 @@ def _destinations(situation: Situation) -> str:
 
 def _destination(one: Vitals, report: Report | None) -> list[tuple[str, str]]:
     accepted = one.last_accepted_ms
-    ago = "-" if accepted is None else f"{_span(time.time() - accepted / 1000)} ago"
-    outbox = f"{_size(report.outbox.bytes)} of {_size(report.outbox.max_bytes)}" if report else "?"
+    ago = "-" if accepted is None else f"{readable_span(time.time() - accepted / 1000)} ago"
+    outbox = (
+        f"{readable_size(report.outbox.bytes)} of {readable_size(report.outbox.max_bytes)}" if report else "?"
+    )
     refused = f"{report.refused_spans:,} spans" if report else "?"
     cells = ((one.name, "name"), _state(one), (ago, "number"), (outbox, "number"), (refused, "number"))
     return [(_text(text), kind) for text, kind in cells]
@@ -136,7 +138,7 @@ def _files(situation: Situation) -> str:
     rows = [
         [
             (_text(f"{file.path} ({name})" if several else file.path), "name"),
-            (_size(file.unread_bytes) if file.unread_bytes else "-", "number"),
+            (readable_size(file.unread_bytes) if file.unread_bytes else "-", "number"),
         ]
         for name, file in files[:_MOST_FILES]
     ]
@@ -169,13 +171,3 @@ def _table(label: str, head: Iterable[tuple[str, str]], rows: list[list[tuple[st
 def _text(text: str) -> str:
     """Names of files and words of servers, harmless and not too long."""
     return escape(visible(text, _LONGEST))
-
-
-def _size(size: int) -> str:
-    return readable_size(size)
-
-
-def _span(seconds: float) -> str:
-    if seconds < 120:
-        return f"{max(0.0, seconds):.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"

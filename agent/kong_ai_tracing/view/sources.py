@@ -6,13 +6,14 @@ import ctypes
 import glob
 import multiprocessing
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 from msgspec import structs
 
@@ -24,6 +25,7 @@ from kong_ai_tracing.errors import OperatorError
 _STOP_SECONDS = 5.0
 _MAX_AGE_DAYS = 3650.0
 _MAX_BYTES = 64 << 30
+_FOLDER = "kong-ai-tracing-view-"
 _PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG
 
 
@@ -53,7 +55,8 @@ def log_files(config: Config, paths: Sequence[Path]) -> Iterator[Source]:
 
     Must be called before there are threads. Nothing is sent, whatever the configuration says of Langfuse.
     """
-    with TemporaryDirectory(prefix="kong-ai-tracing-view-") as folder:
+    _remove_leftovers()
+    with TemporaryDirectory(prefix=f"{_FOLDER}{os.getpid()}-") as folder:
         process = multiprocessing.get_context("fork").Process(
             target=_read, args=(_private(config, Path(folder)), paths, os.getpid()), daemon=True
         )
@@ -67,6 +70,14 @@ def log_files(config: Config, paths: Sequence[Path]) -> Iterator[Source]:
             if process.exitcode is None:
                 process.kill()
                 process.join()
+
+
+def _remove_leftovers() -> None:
+    """The folders of viewers that were killed: there are prompts in them."""
+    for folder in Path(gettempdir()).glob(f"{_FOLDER}*"):
+        viewer = folder.name.removeprefix(_FOLDER).partition("-")[0]
+        if not Path("/proc", viewer).exists() and folder.lstat().st_uid == os.geteuid():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _private(config: Config, folder: Path) -> Config:
