@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kong_ai_tracing.eventstreams import Event, events_of, is_event_stream, lines_of
+from kong_ai_tracing.eventstreams import events_of, is_event_stream, lines_of
 
 EVENTS = [{"n": 1, "text": "a\u2028b"}, {"n": 2, "text": "ü\n"}, {"n": 3}]
 
 
 def values(text: str, tail: str | None = None) -> list[dict[str, object]]:
-    return [event.value for event in events_of(text, tail).events]
+    return list(events_of(text, tail).values)
 
 
 @pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r", "\n\n\n\n"])
@@ -28,7 +28,7 @@ def test_events_are_found_whatever_ends_the_lines(end: str, space: str) -> None:
 def test_comments_ids_and_retries_are_passed_over_and_names_kept() -> None:
     """Only data makes an event; its name goes with it and with no other."""
     text = ': OPENROUTER PROCESSING\n\nretry: 3\nevent: delta\nid: 7\ndata: {"a":1}\n\ndata: {"b":2}\n\n'
-    assert events_of(text).events == [Event("delta", {"a": 1}), Event(None, {"b": 2})]
+    assert list(events_of(text).named()) == [("delta", {"a": 1}), (None, {"b": 2})]
 
 
 def test_data_over_several_lines_is_one_event() -> None:
@@ -59,7 +59,7 @@ def test_a_broken_event_does_not_take_the_others_with_it() -> None:
 def test_the_place_of_a_gap_is_known() -> None:
     """Events before the missing middle are counted; torn ones on either side of it are left out."""
     found = events_of('data: {"a":1}\n\ndata: {"b":', ':2}\n\ndata: {"c":3}\n\ndata: [DONE]\n\n')
-    assert [event.value for event in found.events] == [{"a": 1}, {"c": 3}]
+    assert found.values == [{"a": 1}, {"c": 3}]
     assert found.gap == 1
     assert found.done
 
@@ -85,7 +85,7 @@ def test_event_streams_are_told_from_other_text(text: str, is_stream: bool) -> N
 def test_json_lines_are_events_too() -> None:
     """U+2028 within a string is no end of a line; a cut last line is left out."""
     text = "".join(json.dumps(event, ensure_ascii=False) + "\n" for event in EVENTS) + '{"n":'
-    assert [event.value for event in lines_of(text).events] == EVENTS
+    assert lines_of(text).values == EVENTS
 
 
 @given(st.lists(st.dictionaries(st.text(), st.text() | st.integers(-(2**53), 2**53))), st.data())
@@ -96,6 +96,21 @@ def test_a_stream_cut_anywhere_gives_a_beginning_of_its_events(
     text = "".join(f"data: {json.dumps(event)}\r\n\r\n" for event in events)
     cut = values(text[: data.draw(st.integers(0, len(text)))])
     assert cut == events[: len(cut)]
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.text(), st.integers(0, 9)).map(json.dumps)
+        | st.sampled_from(
+            ["[DONE]", "oops", '{"torn": ', "3", "[1, 2]", "", '{"data":\n1}', '{"a":1}\nid: 7']
+        )
+    )
+)
+def test_what_stands_beside_the_events_does_not_change_them(data: list[str]) -> None:
+    """A comment before them keeps them from being read all at once."""
+    text = "".join(f"data: {each}\n\n" for each in data)
+    at_once, one_by_one = events_of(text), events_of(": a comment\n\n" + text)
+    assert at_once == one_by_one
 
 
 @given(st.text(), st.text() | st.none())

@@ -1,13 +1,16 @@
 """Streamed bodies in, their events out: server-sent events, and JSON objects line by line.
 
-The whole body is at hand, so borders between network chunks play no part. What plays one is the end: a
-stream that was cut ends within an event, and a captured one may lack its middle.
+The whole body is at hand, so borders between network chunks play no part, and events of one line each, as
+nearly all are, are read in one go. What plays a part is the end: a stream that was cut ends within an event,
+and a captured one may lack its middle.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Any
 
 import orjson
@@ -23,23 +26,23 @@ _ITEM_AT_LINE = re.compile(r"^[,\[]?\s*(?=\{)", re.MULTILINE)
 _FIELD_NAMES = ("data", "event", "id", "retry", "error")
 
 
-class Event(Struct, frozen=True):
-    """One event: its name where it has one, and its JSON object."""
-
-    name: str | None
-    value: dict[str, Any]
-
-
 class EventStream(Struct, frozen=True):
-    """The events of a stream in order."""
+    """The events of a stream."""
 
-    events: list[Event]
+    values: list[dict[str, Any]]
+    """The JSON object of each event, in order."""
     done: bool = False
     """Whether the end mark `[DONE]` was seen."""
     gap: int | None = None
     """The number of events before the place where the middle was left out."""
     listed: bool = False
     """Whether they are the items of one JSON list, as which a whole answer may come as well."""
+    names: list[str | None] | None = None
+    """The name of each event, where any has one."""
+
+    def named(self) -> Iterator[tuple[str | None, dict[str, Any]]]:
+        """Each event with its name."""
+        return zip(self.names or repeat(None), self.values, strict=False)
 
 
 def is_event_stream(text: str) -> bool:
@@ -51,13 +54,31 @@ def is_event_stream(text: str) -> bool:
 
 def events_of(text: str, tail: str | None = None) -> EventStream:
     """The events of a body of server-sent events; `tail` is its end when the middle was left out."""
+    text = _with_plain_ends(text)
+    if tail is None and (plain := _plain_events(text)) is not None:
+        return plain
     pairs = _pairs(text)
     gap = None
     if tail is not None:
         gap = len(pairs)
-        pairs += _pairs(tail)
+        pairs += _pairs(_with_plain_ends(tail))
     done = any(data.startswith(_DONE) for _, data in pairs)
     return _stream(pairs, done=done, gap=gap)
+
+
+def _with_plain_ends(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+def _plain_events(text: str) -> EventStream | None:
+    """A stream of nothing but data, one line an event; None when there is anything else in it."""
+    if not text.startswith("data:"):
+        return None
+    events = text[5:].rstrip("\n").split("\n\ndata:")
+    if done := events[-1].strip() == _DONE:
+        events.pop()
+    values = _values_together(events)
+    return EventStream([value for value in values if isinstance(value, dict)], done=done) if values else None
 
 
 def lines_of(text: str, tail: str | None = None) -> EventStream:
@@ -74,37 +95,37 @@ def events_of_list(text: str, tail: str | None = None) -> EventStream | None:
     """The objects of a list: some servers stream one, and one answers with one. Cut ones are left out."""
     values = None if tail is not None else value_of(text)
     if isinstance(values, list):
-        events = [Event(None, value) for value in values if isinstance(value, dict)]
-        return EventStream(events, done=True, listed=True) if events else None
-    events, _ = _objects_in(text, 1)
+        objects = [value for value in values if isinstance(value, dict)]
+        return EventStream(objects, done=True, listed=True) if objects else None
+    objects, _ = _objects_in(text, 1)
     gap = None
     ended = False
     if tail is not None:
-        gap = len(events)
+        gap = len(objects)
         found, ended = _objects_of_end(tail)
-        events += found
-    return EventStream(events, done=ended, gap=gap, listed=True) if events else None
+        objects += found
+    return EventStream(objects, done=ended, gap=gap, listed=True) if objects else None
 
 
-def _objects_in(text: str, position: int) -> tuple[list[Event], int]:
+def _objects_in(text: str, position: int) -> tuple[list[dict[str, Any]], int]:
     """The whole objects from a place in a list on, and where they end."""
-    events: list[Event] = []
+    objects: list[dict[str, Any]] = []
     while match := _BEFORE_ITEM.match(text, position):
         try:
             value, position = _DECODER.raw_decode(text, match.end())
         except (ValueError, RecursionError):
             break
         if isinstance(value, dict):
-            events.append(Event(None, value))
-    return events, position
+            objects.append(value)
+    return objects, position
 
 
-def _objects_of_end(tail: str) -> tuple[list[Event], bool]:
+def _objects_of_end(tail: str) -> tuple[list[dict[str, Any]], bool]:
     """The objects at the end of a list whose middle is missing: they begin where a line does."""
     for match in _ITEM_AT_LINE.finditer(tail):
-        events, position = _objects_in(tail, match.end())
-        if events and tail[position:].strip() in ("", "]"):
-            return events, tail[position:].strip() == "]"
+        objects, position = _objects_in(tail, match.end())
+        if objects and tail[position:].strip() in ("", "]"):
+            return objects, tail[position:].strip() == "]"
     return [], False
 
 
@@ -115,8 +136,6 @@ def _nonblank_lines(text: str) -> list[str]:
 
 def _pairs(text: str) -> list[tuple[str | None, str]]:
     """Name and data of each event. A cut last event counts when its data is whole."""
-    if "\r" in text:
-        text = text.replace("\r\n", "\n").replace("\r", "\n")
     pairs: list[tuple[str | None, str]] = []
     name: str | None = None
     data: list[str] = []
@@ -138,20 +157,30 @@ def _pairs(text: str) -> list[tuple[str | None, str]]:
 
 
 def _stream(pairs: list[tuple[str | None, str]], *, done: bool, gap: int | None) -> EventStream:
-    values = _values([data for _, data in pairs])
-    events = [
-        Event(name, value) for (name, _), value in zip(pairs, values, strict=True) if isinstance(value, dict)
-    ]
+    texts = [data for _, data in pairs]
+    values = _values_together(["null" if data.startswith(_DONE) else data for data in texts])
+    if values is None:
+        values = [value_of(data) for data in texts]
     if gap is not None:
         gap = sum(isinstance(value, dict) for value in values[:gap])
-    return EventStream(events, done=done, gap=gap)
+    events = [
+        (name, value) for (name, _), value in zip(pairs, values, strict=True) if isinstance(value, dict)
+    ]
+    return EventStream(
+        [value for _, value in events],
+        done=done,
+        gap=gap,
+        names=[name for name, _ in events] if any(name for name, _ in events) else None,
+    )
 
 
-def _values(texts: list[str]) -> list[Any]:
-    """The JSON values of all events, None for unreadable ones. One parse for all where it goes well."""
-    objects = ("null" if data.startswith(_DONE) else data for data in texts)
+def _values_together(texts: list[str]) -> list[Any] | None:
+    """The JSON values of all events by one parse; None when one of them cannot be read so."""
+    together = ",".join(texts)
+    if "\n" in together:
+        return None
     try:
-        values = orjson.loads("[" + ",".join(objects) + "]")
+        values: list[Any] = orjson.loads(f"[{together}]")
     except orjson.JSONDecodeError:
-        return [value_of(data) for data in texts]
-    return values if len(values) == len(texts) else [value_of(data) for data in texts]
+        return None
+    return values if len(values) == len(texts) else None

@@ -158,7 +158,7 @@ def _confirms(response: Sketch, dialect: Dialect) -> bool:
             "model" in response.fields or "usage" in response.fields
         )
     if response.stream is not None:
-        return any(dialect.is_event(event.value) for event in response.stream.events[:5])
+        return any(map(dialect.is_event, response.stream.values[:5]))
     return False
 
 

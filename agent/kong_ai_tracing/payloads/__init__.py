@@ -127,7 +127,7 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     if sketch.body.text is None:
         return Answered()
     if sketch.stream is not None:
-        values = [event.value for event in sketch.stream.events[:_EVENTS_LOOKED_AT]]
+        values = sketch.stream.values[:_EVENTS_LOOKED_AT]
         candidates = (hint, *_ANSWERS_BY_SHAPE)
         dialect = next((each for each in candidates if any(map(each.is_event, values))), None)
         if dialect is not None or not bare_text:

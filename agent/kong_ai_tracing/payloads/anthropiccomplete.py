@@ -49,8 +49,7 @@ def _read_completion_events(stream: EventStream) -> Answered:
     whole: dict[str, Any] = {}
     error: Any = None
     texts: list[str] = []
-    for event in stream.events:
-        value = event.value
+    for value in stream.values:
         whole |= {name: item for name, item in value.items() if item is not None}
         error = value.get("error") or error
         if isinstance(text := value.get("completion"), str):

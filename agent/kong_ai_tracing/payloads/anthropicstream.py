@@ -21,10 +21,10 @@ _TYPES_BY_DELTA = {
 def message_of_stream(stream: EventStream) -> tuple[dict[str, Any], Any, bool]:
     """The message so far, the error that ended it, and whether its end was seen."""
     joined = _Message()
-    for number, event in enumerate(stream.events):
+    for number, event in enumerate(stream.values):
         if number == stream.gap:
             joined.gap = GAP
-        joined.add(event.value)
+        joined.add(event)
     return joined.message(), joined.error, joined.ended or stream.done
 
 

@@ -91,8 +91,7 @@ def _read_transcript_events(stream: EventStream) -> Answered:
     whole: str | None = None
     usage: dict[str, Any] = {}
     failure = None
-    for number, event in enumerate(stream.events):
-        value = event.value
+    for number, value in enumerate(stream.values):
         if number == stream.gap:
             pieces.append(GAP)
         if value.get("type") == "transcript.text.delta" and isinstance(delta := value.get("delta"), str):
@@ -147,8 +146,7 @@ def _is_sound_event(event: dict[str, Any]) -> bool:
 def _read_sound_events(stream: EventStream) -> Answered:
     found = Answered()
     ended = stream.done
-    for event in stream.events:
-        value = event.value
+    for value in stream.values:
         if value.get("type") == "speech.audio.done":
             ended = True
             found.usage = table(value.get("usage"))

@@ -231,7 +231,7 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 
 def _read_events(stream: EventStream) -> Answered:
-    values = [event.value for event in stream.events]
+    values = stream.values
     counts = next((counts for value in reversed(values) if (counts := _usage(value, {}))), {})
     for reader in _STREAMS:
         if any(reader.is_event(value) for value in values if "error" not in value):

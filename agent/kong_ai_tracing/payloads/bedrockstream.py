@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from kong_ai_tracing.entries import table
-from kong_ai_tracing.eventstreams import Event, EventStream
+from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import value_of
 from kong_ai_tracing.payloads.choices import GAP
 
@@ -56,10 +56,10 @@ def _exception(event: dict[str, Any]) -> dict[str, Any] | None:
 def answer_of_stream(stream: EventStream) -> tuple[dict[str, Any], Any, bool]:
     """The answer so far, the error that ended it, and whether its end was seen."""
     joined = _Answer()
-    for number, event in enumerate(stream.events):
+    for number, (name, event) in enumerate(stream.named()):
         if number == stream.gap:
             joined.gap = GAP
-        joined.add(event)
+        joined.add(name, event)
     return joined.answer(), joined.error, joined.ended
 
 
@@ -72,11 +72,11 @@ class _Answer:
         self._end: dict[str, Any] = {}
         self._blocks: dict[int, _Block] = {}
 
-    def add(self, event: Event) -> None:
-        if error := event.value.get("error") or _exception(event.value):
+    def add(self, name: str | None, event: dict[str, Any]) -> None:
+        if error := event.get("error") or _exception(event):
             self.error = error
             return
-        kind, body = _kind_of(event)
+        kind, body = _kind_of(name, event)
         if kind == "messageStart":
             self._role = role if isinstance(role := body.get("role"), str) and role else self._role
         elif kind in ("contentBlockStart", "contentBlockDelta"):
@@ -99,14 +99,13 @@ class _Answer:
         return self._end | {"output": {"message": message}}
 
 
-def _kind_of(event: Event) -> tuple[str | None, dict[str, Any]]:
-    value = event.value
-    for kind in _KINDS.intersection(value):
-        if isinstance(body := value[kind], dict):
+def _kind_of(name: str | None, event: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    for kind in _KINDS.intersection(event):
+        if isinstance(body := event[kind], dict):
             return kind, body
-    if event.name in _KINDS:
-        return event.name, value
-    return next((kind for member, kind in _KINDS_BY_MEMBER if member in value), None), value
+    if name in _KINDS:
+        return name, event
+    return next((kind for member, kind in _KINDS_BY_MEMBER if member in event), None), event
 
 
 class _Block:

@@ -11,7 +11,8 @@ from msgspec.json import Decoder
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, objects_of, value_of
-from kong_ai_tracing.payloads.choices import BESIDE, Fragments, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.choices import BESIDE, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.chunks import read_chunks, sources_beside
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
@@ -23,7 +24,6 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
-from kong_ai_tracing.payloads.fragments import joined_message
 from kong_ai_tracing.payloads.reasoning import MENTIONED, with_thinking
 
 
@@ -123,11 +123,9 @@ def _content_length(choice: Fields) -> int:
 
 
 def _read_events(stream: EventStream) -> Answered:
-    fragments = Fragments(stream)
-    found = fragments.answered
-    messages = [joined_message(pieces) for pieces in fragments.in_order()]
+    found, messages = read_chunks(stream)
     if len(messages) == 1:
-        messages = [fragments.beside(stream) | messages[0]]
+        messages = [sources_beside(stream) | messages[0]]
     if messages:
         found.output = dump(messages[0] if len(messages) == 1 else messages)
         found.response_length = sum(text_length(message.get("content")) for message in messages)

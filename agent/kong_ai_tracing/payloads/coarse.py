@@ -117,8 +117,7 @@ def _text_in(value: Any, depth: int = 0) -> str:
 def _read_events(stream: EventStream) -> Answered:
     found = Answered(partial=not stream.done)
     texts: list[str] = []
-    for event in stream.events:
-        value = event.value
+    for value in stream.values:
         part = _beside_the_text(value)
         found.model = found.model or part.model
         found.response_id = found.response_id or part.response_id

@@ -45,7 +45,7 @@ _NEW_EVENTS = frozenset(
 
 def read_events(stream: EventStream) -> Answered:
     """What a stream says."""
-    return _read([event.value for event in stream.events], gap=stream.gap, ended=stream.done)
+    return _read(stream.values, gap=stream.gap, ended=stream.done)
 
 
 def read_event(event: dict[str, Any]) -> Answered:

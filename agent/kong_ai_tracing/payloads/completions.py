@@ -7,12 +7,9 @@ from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, objects_of, value_of
-from kong_ai_tracing.payloads.choices import Fragments, answered, has_choices, is_chunk
-from kong_ai_tracing.payloads.dialect import (
-    Answered,
-    Dialect,
-)
-from kong_ai_tracing.payloads.fragments import joined_message
+from kong_ai_tracing.payloads.choices import answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.chunks import read_chunks
+from kong_ai_tracing.payloads.dialect import Answered, Dialect
 from kong_ai_tracing.payloads.prompts import is_prompt, read_prompt, set_texts
 
 
@@ -30,9 +27,8 @@ def _text_of(choice: Fields) -> Any:
 
 
 def _read_events(stream: EventStream) -> Answered:
-    fragments = Fragments(stream)
-    texts = [joined_message(pieces)["content"] for pieces in fragments.in_order()]
-    return set_texts(fragments.answered, texts)
+    found, messages = read_chunks(stream)
+    return set_texts(found, [message["content"] for message in messages])
 
 
 def read_text(text: str) -> Answered:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_tracing.payloads.choices import GAP
+from kong_ai_tracing.payloads.parts import Message
 from kong_ai_tracing.payloads.reasoning import with_thinking
 
 
-def joined_message(pieces: list[dict[str, Any]]) -> dict[str, Any]:
-    """One message from the fragments of one choice."""
-    message = _Message()
-    for piece in pieces:
-        if not piece:
-            message.add_text("content", GAP)
-            continue
-        delta = piece.get("delta") or piece.get("message")
-        if isinstance(delta, dict):
-            message.add(delta)
-        elif isinstance(text := piece.get("text"), str):
-            message.add_text("content", text)
-    return message.joined()
+class Fragments:
+    """One message as it is put together."""
 
-
-class _Message:
     def __init__(self) -> None:
         self._role = "assistant"
         self._texts: dict[str, list[str]] = {}
@@ -32,6 +19,7 @@ class _Message:
         self._calls: dict[int, _ToolCall] = {}
 
     def add_text(self, name: str, text: str) -> None:
+        """The next piece of a member that is a text, such as the content."""
         if self._chunks and name == "content":
             self._add_chunk({"type": "text", "text": text})
         else:
@@ -58,6 +46,7 @@ class _Message:
             self._chunks.append(dict(chunk))
 
     def add(self, delta: dict[str, Any]) -> None:
+        """The next fragment of the message, with whatever members it has."""
         for name, value in delta.items():
             if name == "role":
                 self._role = value if isinstance(value, str) and value else self._role
@@ -84,7 +73,8 @@ class _Message:
         begins = last < 0 or fragment.get("id") not in (None, "", self._calls[last].id)
         return last + 1 if begins else last
 
-    def joined(self) -> dict[str, Any]:
+    def message(self) -> Message:
+        """All of it so far."""
         texts = {name: "".join(parts) for name, parts in self._texts.items()}
         calls = [call.joined() for _, call in sorted(self._calls.items())]
         content: Any = texts.pop("content", None)
@@ -94,7 +84,7 @@ class _Message:
             content = self._others.pop("content", None)
         if content == "" and (calls or "function_call" in self._others):
             content = None
-        message: dict[str, Any] = {"role": self._role, "content": content, **self._others, **texts}
+        message: Message = {"role": self._role, "content": content, **self._others, **texts}
         if calls:
             message["tool_calls"] = calls
         return with_thinking(message)

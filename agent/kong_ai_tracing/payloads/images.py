@@ -85,8 +85,7 @@ def _read_events(stream: EventStream) -> Answered:
     found = Answered()
     turn = Turn()
     ended = stream.done
-    for event in stream.events:
-        value = event.value
+    for value in stream.values:
         kind = text_or_none(value.get("type")) or ""
         if kind.endswith(".completed"):
             ended = True

@@ -50,7 +50,7 @@ def _read_response(fields: Fields) -> Answered:
 
 
 def _read_events(stream: EventStream) -> Answered:
-    return _read([event.value for event in stream.events], gap=stream.gap, ended=stream.done)
+    return _read(stream.values, gap=stream.gap, ended=stream.done)
 
 
 def _read(answers: list[dict[str, Any]], *, gap: int | None, ended: bool) -> Answered:

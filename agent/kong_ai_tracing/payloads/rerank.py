@@ -75,7 +75,7 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 def _read_events(stream: EventStream) -> Answered:
     """Not a stream, but a list of results."""
-    results = dicts_of([event.value for event in stream.events])
+    results = dicts_of(stream.values)
     return Answered(output=dump({"results": results}), partial=not stream.done)
 
 

@@ -180,14 +180,14 @@ def _is_event(event: dict[str, Any]) -> bool:
 def _read_events(stream: EventStream) -> Answered:
     failure: Failure | None = None
     begun: dict[str, Any] = {}
-    for event in stream.events:
-        kind, response = event.value.get("type"), event.value.get("response")
+    for event in stream.values:
+        kind, response = event.get("type"), event.get("response")
         if isinstance(response, dict):
             begun = response
             if kind in _FINISHED:
                 return _finished(response, stream)
         if kind == "error":
-            failure = failure_in(event.value.get("error") or event.value)
+            failure = failure_in(event.get("error") or event)
     found = _answered(begun)
     found.finish_reason = None
     found.failure = failure or found.failure

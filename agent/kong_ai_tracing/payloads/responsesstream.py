@@ -35,8 +35,7 @@ def items_so_far(stream: EventStream) -> list[dict[str, Any]]:
     """The output items put together from their fragments."""
     items: dict[int, dict[str, Any]] = {}
     gap = ""
-    for number, event in enumerate(stream.events):
-        value = event.value
+    for number, value in enumerate(stream.values):
         gap = GAP if number == stream.gap else gap
         index, kind = value.get("output_index"), value.get("type")
         if not isinstance(index, int) or not isinstance(kind, str):
