@@ -222,13 +222,13 @@ def _settle_account(store: Store, archives: Archives, code: int, seconds: float)
     sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
     if code == EXIT_DELIVERED and not account.lines and archives.total_bytes:
         sys.stdout.write("Nothing new: what is in these files was delivered by an earlier backfill.\n")
-    if not account.adds_up:
-        log.error("backfill.account_does_not_add_up account=%s", account)
-        return 1
     if code == EXIT_DELIVERED:
         store.begin_new_account()
     else:
         sys.stderr.write("Not finished: the same command goes on where this one stopped.\n")
+    if not account.adds_up:
+        log.error("backfill.account_does_not_add_up account=%s", account)
+        return 1
     return code
 
 

@@ -14,62 +14,92 @@ class Account(Struct, frozen=True):
     lines_calls: int
     lines_other: int
     lines_malformed: int
-    calls_found: int
     calls: int
-    """Those of them that were wanted: they became spans."""
+    delivered: int
+    already_there: int
+    set_aside: int
+    """Refused by the destination, damaged on the way, or gone before they were delivered."""
     filtered: int
     sampled_out: int
+    repeated: int
+    """Read twice, and sent once with the others of their trace."""
+    waiting: int
     roots: int
     children: int
-    delivered: int
-    refused: int
-    waiting: int
-    lost: int
+    retried: int
+    """Spans that were refused by an earlier run and asked for again."""
+    spans_delivered: int
+    spans_set_aside: int
+    spans_waiting: int
 
     @property
     def adds_up(self) -> bool:
         return (
             self.lines == self.lines_calls + self.lines_other + self.lines_malformed
-            and self.calls_found == self.calls + self.filtered + self.sampled_out
-            and self.spans == self.delivered + self.refused + self.waiting + self.lost
+            and self.calls
+            == self.delivered
+            + self.already_there
+            + self.set_aside
+            + self.filtered
+            + self.sampled_out
+            + self.repeated
+            + self.waiting
+            and self.spans == self.spans_delivered + self.spans_set_aside + self.spans_waiting
         )
 
     @property
     def spans(self) -> int:
-        return self.calls + self.roots + self.children
+        passed_over = self.already_there + self.filtered + self.sampled_out + self.repeated
+        return self.calls - passed_over + self.roots + self.children + self.retried
 
     def text(self) -> str:
-        spans = self.spans
-        return (
-            f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
-            f" + malformed, set aside {self.lines_malformed:,}\n"
-            f"calls {self.calls_found:,} = wanted {self.calls:,} + filtered {self.filtered:,}"
-            + (f" + outside of the sample {self.sampled_out:,}" if self.sampled_out else "")
-            + f"\nspans {spans:,} = calls {self.calls:,} + roots of shared traces {self.roots:,}"
-            + (f" + within calls {self.children:,}" if self.children else "")
-            + "\n"
-            f"spans {spans:,} = delivered {self.delivered:,} + refused, set aside"
-            f" {self.refused:,} + waiting {self.waiting:,}" + (f" + lost {self.lost:,}" if self.lost else "")
+        sent = self.spans - self.roots - self.children - self.retried
+        return "\n".join(
+            [
+                f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
+                f" + malformed, set aside {self.lines_malformed:,}",
+                f"calls {self.calls:,} = delivered {self.delivered:,} + already there {self.already_there:,}"
+                f" + set aside {self.set_aside:,} + filtered {self.filtered:,}"
+                + _if_any("outside of the sample", self.sampled_out)
+                + _if_any("repeated", self.repeated)
+                + _if_any("waiting", self.waiting),
+                f"spans {self.spans:,} = calls {sent:,} + roots of shared traces {self.roots:,}"
+                + _if_any("within calls", self.children)
+                + _if_any("asked for again", self.retried),
+                f"spans {self.spans:,} = delivered {self.spans_delivered:,}"
+                f" + set aside {self.spans_set_aside:,} + waiting {self.spans_waiting:,}",
+            ]
         )
 
 
 def account_of(store: Store) -> Account:
     """The sums since the account was begun: over all runs that it took."""
     status = store.status()
-    counters = status.counters
+
+    def count(*names: str) -> int:
+        return sum(status.counters.get(name, 0) for name in names)
+
     return Account(
-        lines=counters.get("lines", 0),
-        lines_calls=counters.get("lines_calls", 0),
-        lines_other=counters.get("lines_other", 0),
-        lines_malformed=counters.get("lines_malformed", 0),
-        calls_found=counters.get("calls_found", 0),
-        calls=counters.get("calls", 0),
-        filtered=counters.get("calls_filtered", 0),
-        sampled_out=counters.get("calls_sampled_out", 0),
-        roots=counters.get("roots", 0),
-        children=counters.get("children", 0),
-        delivered=counters.get("spans_delivered", 0),
-        refused=counters.get("spans_refused", 0),
-        waiting=status.held + status.outbox_spans,
-        lost=counters.get("calls_lost", 0),
+        lines=count("lines"),
+        lines_calls=count("lines_calls"),
+        lines_other=count("lines_other"),
+        lines_malformed=count("lines_malformed"),
+        calls=count("calls_found"),
+        delivered=count("calls_delivered"),
+        already_there=count("calls_already_there"),
+        set_aside=count("calls_refused", "calls_rotten", "calls_dropped", "calls_lost"),
+        filtered=count("calls_filtered"),
+        sampled_out=count("calls_sampled_out"),
+        repeated=count("calls_repeated"),
+        waiting=status.held + status.outbox_calls,
+        roots=count("roots"),
+        children=count("children"),
+        retried=count("spans_retried"),
+        spans_delivered=count("spans_delivered"),
+        spans_set_aside=count("spans_refused", "spans_rotten", "spans_dropped", "calls_lost"),
+        spans_waiting=status.held + status.outbox_spans,
     )
+
+
+def _if_any(name: str, count: int) -> str:
+    return f" + {name} {count:,}" if count else ""

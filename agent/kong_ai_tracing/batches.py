@@ -37,6 +37,8 @@ class Body(Struct, frozen=True):
     packed: bool = False
     follows: int = 0
     """It must arrive after all batches up to this number: it holds a newer version of one of their spans."""
+    calls: bytes = b""
+    """For each span a 1 when it is a call; empty when that is not known, or counted elsewhere."""
 
     @property
     def unpacked_bytes(self) -> int:
@@ -88,6 +90,7 @@ class Batcher:
         self._clock = clock
         self._random = random
         self._parts: list[bytes] = []
+        self._calls = bytearray()
         self._bytes = 0
         self._follows = 0
         self._new_roots: dict[str, int] = {}
@@ -99,7 +102,7 @@ class Batcher:
         """A root of an earlier run: it may rest in any batch that run left behind."""
         self._note_root(root_id, self._number - 1)
 
-    def add(self, span: Span) -> None:
+    def add(self, span: Span, *, is_call: bool = True) -> None:
         if not self._parts:
             # Up to a fifth earlier, at random: hosts that wake up together do not send together.
             self._due_at = self._clock() + self._max_age_seconds * (1 - _SPREAD * self._random())
@@ -112,6 +115,7 @@ class Batcher:
             self._note_root(span.id, self._number)
         part = self._form.encode(span)
         self._parts.append(part)
+        self._calls.append(is_call)
         self._bytes += len(part)
 
     @property
@@ -129,10 +133,12 @@ class Batcher:
         """The batch so far, with the progress that its end will settle; the next one is begun."""
         body = None
         if self._parts:
-            body = Body(len(self._parts), self._form.join(self._parts), follows=self._follows)
+            data = self._form.join(self._parts)
+            body = Body(len(self._parts), data, follows=self._follows, calls=bytes(self._calls))
         batch = Batch(self._number, body, progress, self._new_roots)
         self._number += 1
         self._parts = []
+        self._calls.clear()
         self._bytes = self._follows = 0
         self._new_roots = {}
         return batch

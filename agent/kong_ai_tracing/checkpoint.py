@@ -83,7 +83,7 @@ def rewind(config: Config, destination: str | None, path: Path, to: str) -> int:
         # Calls that waited when the daemon stopped are read again, too.
         again = {one.call_id for one in held if one.origin.offset >= position.offset}
         return (
-            Progress(positions={record.file_id: position}, released=again),
+            Progress(rewound=[position], released=again),
             f"is read again from byte {position.offset} on",
         )
 
@@ -95,7 +95,7 @@ def forget(config: Config, destination: str | None, path: Path) -> int:
 
     def step(record: FileRecord, held: list[HeldCall]) -> tuple[Progress, str]:
         by_place = {one.call_id for one in held if one.call is None}
-        return Progress(retired=[record.file_id], released=by_place), "is forgotten"
+        return Progress(unlearned=[record.file_id], released=by_place), "is forgotten"
 
     return _move(config, destination, path, step)
 

@@ -300,11 +300,14 @@ class Delivery:
         return self._ledger.is_announced(number) and self._ledger.is_written(number)
 
     async def _ended(self, number: int, receipt: Receipt) -> None:
-        counts = Counter(spans_delivered=receipt.delivered, requests_accepted=1)
+        counts = Counter(
+            spans_delivered=receipt.delivered, calls_delivered=receipt.calls_delivered, requests_accepted=1
+        )
         if receipt.shortened:
             counts["spans_shortened"] = receipt.shortened
         if receipt.refusals:
             counts["spans_refused"] = len(receipt.refusals)
+            counts["calls_refused"] = receipt.calls_refused
             self.health.tell_refused(receipt.refusals)
         await self._let_go(number, Progress(counts=counts, refused=receipt.refusals))
 

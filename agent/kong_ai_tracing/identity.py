@@ -59,6 +59,10 @@ class FileRecord(Struct, frozen=True):
     head_digest: bytes
     offset: int
     marker: Marker
+    begun: int | None = None
+    """From where on it was read: what stands before it was left to others. None when that is not known."""
+    calls: int | None = 0
+    """How many calls were found from there to `offset`; None when that is not known."""
 
     @property
     def is_history(self) -> bool:

@@ -238,6 +238,7 @@ class Pipeline:
                 if calls:
                     carried = True
                     counts["calls_found"] += len(calls)
+                    self._progress.calls[item.file_id] += len(wanted)
                     self._group(wanted)
             elif isinstance(entry, SetAside):
                 malformed = True
@@ -274,6 +275,8 @@ class Pipeline:
         else:
             for call in calls:
                 self._progress.held[call.id] = call
+            if repeated := self._grouping.take_repeated():
+                self._progress.counts["calls_repeated"] += repeated
 
     async def _release(self, *, at_once: bool = False) -> None:
         """Let the groups go whose waiting is over, in as many batches as they fill."""
@@ -293,7 +296,7 @@ class Pipeline:
     def _emit(self, emissions: Iterable[Emission]) -> None:
         progress = self._progress
         for emission in emissions:
-            self._batcher.add(emission.span)
+            self._batcher.add(emission.span, is_call=emission.counts is None)
             if emission.counts is not None:
                 progress.counts[emission.counts] += 1
             if emission.released_call_id is not None:

@@ -36,8 +36,14 @@ class Progress(Struct):
     looks: list[Look] = field(default_factory=list)
     """Where patterns were looked for the first time."""
     positions: dict[int, Position] = field(default_factory=dict)
+    calls: Counter[int] = field(default_factory=Counter)
+    """How many calls were found on the way to these positions, by file."""
+    rewound: list[Position] = field(default_factory=list)
+    """Files that are read again from another place, because an operator wants it."""
     retired: list[int] = field(default_factory=list)
     """Files that are done for good."""
+    unlearned: list[int] = field(default_factory=list)
+    """Files of which nothing is to be known any more."""
     held: dict[str, AICall] = field(default_factory=dict)
     """Calls that wait for company, by call id: read, but in no batch yet."""
     released: set[str] = field(default_factory=set)
@@ -56,7 +62,9 @@ class Progress(Struct):
             self.positions
             or self.records
             or self.looks
+            or self.rewound
             or self.retired
+            or self.unlearned
             or self.held
             or self.released
             or self.set_aside
@@ -81,7 +89,10 @@ class Progress(Struct):
         self.records.update(later.records)
         self.looks.extend(later.looks)
         self.positions.update(later.positions)
+        self.calls.update(later.calls)
+        self.rewound.extend(later.rewound)
         self.retired.extend(later.retired)
+        self.unlearned.extend(later.unlearned)
         for call_id in later.released:
             self.release(call_id)
         self.held.update(later.held)

@@ -48,6 +48,8 @@ class Receipt(Struct):
     """What became of the spans of a body."""
 
     delivered: int = 0
+    calls_delivered: int = 0
+    calls_refused: int = 0
     shortened: int = 0
     shortening: bool = False
     """The span that is sent next was made smaller."""
@@ -84,6 +86,7 @@ class Sender:
             rest.pop()
             if isinstance(outcome, Accepted):
                 receipt.delivered += part.spans
+                receipt.calls_delivered += sum(part.calls)
                 receipt.shortened += receipt.shortening
                 receipt.shortening = False
             elif isinstance(outcome, Partly):
@@ -113,9 +116,11 @@ class Sender:
             refused |= self._failed_too_often(spans, outcome)
         later = [place for place in outcome.later if place not in refused]
         for place, reason in refused.items():
-            await self._set_aside(self._body([spans[place]]), reason, receipt)
+            await self._set_aside(self._part(body, spans, [place]), reason, receipt)
+        rest = self._part(body, spans, later)
         receipt.delivered += body.spans - len(refused) - len(later)
-        return [self._body([spans[place] for place in later])] if later else []
+        receipt.calls_delivered += sum(body.calls) - sum(rest.calls) - _calls(body, refused)
+        return [rest] if later else []
 
     def _failed_too_often(self, spans: Sequence[bytes], outcome: Partly) -> dict[int, str]:
         if len(self._failures) > _MAX_REMEMBERED:
@@ -133,7 +138,8 @@ class Sender:
         if body.spans > 1:
             spans = await self._spans_of(body)
             middle = len(spans) // 2
-            return [self._body(spans[middle:]), self._body(spans[:middle])]
+            halves = range(middle, len(spans)), range(middle)
+            return [self._part(body, spans, half) for half in halves]
         if isinstance(outcome, TooLarge) and (shorter := await self._shorter(body, outcome.max_bytes)):
             receipt.shortening = True
             return [shorter]
@@ -147,14 +153,21 @@ class Sender:
         if limit < _SMALLEST_BYTES:
             return None
         shorter = await asyncio.to_thread(self._destination.shorten, span, limit)
-        return None if shorter is None else self._body([shorter])
+        return None if shorter is None else self._part(body, [shorter], [0])
 
     async def _set_aside(self, body: Body, reason: str, receipt: Receipt) -> None:
         packed = await asyncio.to_thread(body.pack)
         receipt.refusals.append(Refusal(1, reason, packed.data, self._destination.name))
+        receipt.calls_refused += sum(body.calls)
 
     async def _spans_of(self, body: Body) -> list[bytes]:
         return await asyncio.to_thread(lambda: self._destination.split(body.unpack().data))
 
-    def _body(self, spans: Collection[bytes]) -> Body:
-        return Body(len(spans), self._destination.join(list(spans)))
+    def _part(self, body: Body, spans: Sequence[bytes], places: Collection[int]) -> Body:
+        """Those spans of a body, as a body of their own."""
+        data = self._destination.join([spans[place] for place in places])
+        return Body(len(places), data, calls=bytes(body.calls[place] for place in places if body.calls))
+
+
+def _calls(body: Body, places: Collection[int]) -> int:
+    return sum(body.calls[place] for place in places if body.calls)

@@ -86,7 +86,8 @@ class Spilling:
             return True
         self._health.tell_dropped()
         full = self._ledger.outbox_bytes
-        await self._let_go(number, Progress(counts=Counter(spans_dropped=body.spans, batches_dropped=1)))
+        counts = Counter(spans_dropped=body.spans, calls_dropped=sum(body.calls), batches_dropped=1)
+        await self._let_go(number, Progress(counts=counts))
         self._ledger.hurry()
         async with self._moved:
             await self._moved.wait_for(lambda: self._ledger.outbox_bytes < full)

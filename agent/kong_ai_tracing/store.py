@@ -21,13 +21,13 @@ import msgspec
 import orjson
 from msgspec import msgpack
 
-from kong_ai_tracing import storemedia, storerefused
+from kong_ai_tracing import storefiles, storemedia, storerefused
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.patterns import Look
 from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.statedir import as_store_error
-from kong_ai_tracing.storerows import body_digest, body_is_intact, file_row, held_call, held_row
+from kong_ai_tracing.storerows import FILE_COLUMNS, body_digest, body_is_intact, file_row, held_call, held_row
 from kong_ai_tracing.storeschema import connect, create, migrate
 from kong_ai_tracing.storestatus import (
     FILE_NAME,
@@ -137,18 +137,18 @@ class Store:
 
     def body(self, number: int) -> Body | None:
         """One batch of the outbox; None when it rotted on the disk: then it was set aside."""
-        spans, packed, follows, digest = self._db.execute(
-            "SELECT spans, body, follows, digest FROM outbox WHERE number = ?", (number,)
+        spans, packed, follows, digest, calls = self._db.execute(
+            "SELECT spans, body, follows, digest, calls FROM outbox WHERE number = ?", (number,)
         ).fetchone()
         if not body_is_intact(digest, packed, number, spans, follows):
-            self._set_rotten_aside(number, spans, packed)
+            self._set_rotten_aside(number, spans, packed, sum(calls))
             return None
-        return Body(spans, packed, packed=True, follows=follows)
+        return Body(spans, packed, packed=True, follows=follows, calls=calls)
 
-    def _set_rotten_aside(self, number: int, spans: int, packed: bytes) -> None:
+    def _set_rotten_aside(self, number: int, spans: int, packed: bytes, calls: int) -> None:
         log.error("outbox.rotten batch=%d spans=%d reason=%r", number, spans, storerefused.ROTTEN)
         refusal = Refusal(spans, storerefused.ROTTEN, packed)
-        counts = Counter(spans_rotten=spans)
+        counts = Counter(spans_rotten=spans, calls_rotten=calls)
         self.commit(Commit(Progress(refused=[refusal], counts=counts), delivered=[number]))
 
     def take_marked(self) -> list[int]:
@@ -156,7 +156,9 @@ class Store:
         if self._db.execute("SELECT count(*) FROM refused WHERE retry = 1").fetchone() == (0,):
             return []
         with self._transaction("FULL"):
-            return storerefused.take_marked(self._db, _now_ms())
+            taken = storerefused.take_marked(self._db, _now_ms())
+            self._count(Counter(spans_retried=taken.spans))
+            return taken.numbers
 
     def outbox_size(self) -> tuple[int, int]:
         """The bytes that the outbox takes, and the spans in it."""
@@ -187,7 +189,20 @@ class Store:
 
     def begin_new_account(self) -> None:
         """Count from zero again: what was counted so far was accounted for."""
-        self._db.execute("DELETE FROM counters")
+        with self._transaction("NORMAL"):
+            self._db.execute("DELETE FROM counters")
+            storefiles.begin_new_account(self._db)
+
+    def enter_account(self, file_ids: Collection[int]) -> None:
+        """Count the calls that earlier accounts found in these files as already there, once for each account."""
+        with as_store_error(self.path), self._transaction("NORMAL"):
+            if there := storefiles.enter_account(self._db, file_ids):
+                self._count(Counter(calls_found=there, calls_already_there=there))
+
+    def take_leave(self) -> None:
+        """What was read here counts as delivered, and is read again when it is asked for again."""
+        with as_store_error(self.path), self._transaction("NORMAL"):
+            storefiles.retire(self._db, [record.file_id for record in read_files(self._db)])
 
     def commit(self, commit: Commit) -> None:
         """Write one step, whole or not at all. Raises sqlite3.OperationalError, then nothing has changed."""
@@ -205,10 +220,7 @@ class Store:
             storemedia.remove(self._db, commit.uploaded)
             self._write_refused(commit.progress, now_ms)
             self._write_set_aside(commit.progress, now_ms)
-            self._db.executemany(
-                "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                list(commit.progress.counts.items()),
-            )
+            self._count(commit.progress.counts)
             self._db.executemany(
                 "INSERT OR REPLACE INTO health VALUES (?, ?)",
                 [(name, orjson.dumps(value).decode()) for name, value in commit.health.items()],
@@ -218,6 +230,12 @@ class Store:
                 [(log, msgspec.json.encode(one).decode()) for log, one in commit.rotations.items()],
             )
             self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
+
+    def _count(self, counts: Counter[str]) -> None:
+        self._db.executemany(
+            "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            list(counts.items()),
+        )
 
     @contextlib.contextmanager
     def _transaction(self, synchronous: Literal["FULL", "NORMAL"]) -> Iterator[None]:
@@ -235,10 +253,10 @@ class Store:
 
     def _write_files(self, progress: Progress) -> None:
         self._db.executemany(
-            """INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
-               path = excluded.path, device = excluded.device, inode = excluded.inode,
+            f"""INSERT INTO files ({FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+               ON CONFLICT DO UPDATE SET path = excluded.path, device = excluded.device, inode = excluded.inode,
                generation = excluded.generation, head_length = excluded.head_length,
-               head_digest = excluded.head_digest""",
+               head_digest = excluded.head_digest""",  # noqa: S608 - names of ours
             [file_row(record) for record in progress.records.values()],
         )
         if progress.records and self._positions_lost:
@@ -249,7 +267,10 @@ class Store:
             "UPDATE files SET offset = ?, marker_length = ?, marker_digest = ? WHERE file_id = ?",
             [(p.offset, p.marker.length, p.marker.digest, p.file_id) for p in progress.positions.values()],
         )
-        self._db.executemany("DELETE FROM files WHERE file_id = ?", [(n,) for n in progress.retired])
+        storefiles.found(self._db, progress.calls)
+        storefiles.rewind(self._db, progress.rewound)
+        storefiles.retire(self._db, progress.retired)
+        self._db.executemany("DELETE FROM files WHERE file_id = ?", [(n,) for n in progress.unlearned])
         self._db.executemany(
             "INSERT OR IGNORE INTO looks VALUES (?, ?)",
             [(look.pattern, look.directory) for look in progress.looks],
@@ -286,8 +307,8 @@ class Store:
 
     def _write_outbox(self, commit: Commit, now_ms: int) -> None:
         self._db.executemany(
-            "INSERT OR REPLACE INTO outbox (number, created_ms, spans, bytes, follows, body, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO outbox (number, created_ms, spans, bytes, follows, body, digest, calls)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 (
                     number,
@@ -297,6 +318,7 @@ class Store:
                     body.follows,
                     body.data,
                     body_digest(body.data, number, body.spans, body.follows),
+                    body.calls,
                 )
                 for number, body in commit.spilled.items()
             ],
@@ -310,11 +332,7 @@ class Store:
         limit = self._refused_max_bytes
         if dropped := storerefused.keep_within(self._db, limit):
             log.error("refused.dropped spans=%d reason='more than %d bytes'", dropped, limit)
-            self._db.execute(
-                "INSERT INTO counters VALUES ('spans_refused_dropped', ?)"
-                " ON CONFLICT DO UPDATE SET value = value + excluded.value",
-                (dropped,),
-            )
+            self._count(Counter(spans_refused_dropped=dropped))
 
     def _write_set_aside(self, progress: Progress, now_ms: int) -> None:
         if not progress.set_aside:

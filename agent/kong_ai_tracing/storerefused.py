@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from kong_ai_tracing.progress import Refusal
 from kong_ai_tracing.statedir import as_store_error
@@ -39,6 +39,13 @@ class RefusedBody(Struct, frozen=True):
     reason: str
     retry: bool
     """It was asked for again, and waits for the daemon."""
+
+
+class Taken(Struct):
+    """What an operator asked for again and is in the outbox now: the numbers it has there."""
+
+    numbers: list[int] = field(default_factory=list)
+    spans: int = 0
 
 
 def insert(db: sqlite3.Connection, refusals: Iterable[Refusal], now_ms: int) -> None:
@@ -72,15 +79,15 @@ def keep_within(db: sqlite3.Connection, max_bytes: int) -> int:
     return spans
 
 
-def take_marked(db: sqlite3.Connection, now_ms: int) -> list[int]:
-    """Move what was asked for again to the outbox; gives the numbers it has there.
+def take_marked(db: sqlite3.Connection, now_ms: int) -> Taken:
+    """Move what was asked for again to the outbox.
 
     They are below those of all batches: what was refused is older than whatever is there.
     """
     rows = db.execute(
         "SELECT id, destination, spans, digest, body FROM refused WHERE retry = 1 ORDER BY id"
     ).fetchall()
-    numbers = []
+    taken = Taken()
     for row_id, destination, spans, digest, body in rows:
         if body_is_intact(digest, body, destination, spans):
             db.execute(
@@ -89,10 +96,11 @@ def take_marked(db: sqlite3.Connection, now_ms: int) -> list[int]:
                 (-row_id, now_ms, spans, len(body), body, body_digest(body, -row_id, spans, 0)),
             )
             db.execute("DELETE FROM refused WHERE id = ?", (row_id,))
-            numbers.append(-row_id)
+            taken.numbers.append(-row_id)
+            taken.spans += spans
         else:
             db.execute("UPDATE refused SET retry = 0, reason = ? WHERE id = ?", (ROTTEN, row_id))
-    return numbers
+    return taken
 
 
 class RefusedBodies:

@@ -19,7 +19,8 @@ from kong_ai_tracing.tracememory import RememberedTrace
 
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)
 FILE_COLUMNS = (
-    "file_id, path, device, inode, generation, head_length, head_digest, offset, marker_length, marker_digest"
+    "file_id, path, device, inode, generation, head_length, head_digest, offset, marker_length, marker_digest,"
+    " begun, calls"
 )
 
 
@@ -32,6 +33,7 @@ class HeldCall(Struct, frozen=True):
 
 
 def file_row(record: FileRecord) -> tuple[Any, ...]:
+    """Of a file that is new: nothing was found in it yet."""
     return (
         record.file_id,
         record.path,
@@ -43,12 +45,27 @@ def file_row(record: FileRecord) -> tuple[Any, ...]:
         record.offset,
         record.marker.length,
         record.marker.digest,
+        record.begun,
+        0,
     )
 
 
 def file_record(row: tuple[Any, ...]) -> FileRecord:
     """The record of a row. Raises msgspec.ValidationError when it holds something else than was written."""
-    file_id, path, device, inode, generation, head_length, head_digest, offset, length, digest = row
+    (
+        file_id,
+        path,
+        device,
+        inode,
+        generation,
+        head_length,
+        head_digest,
+        offset,
+        length,
+        digest,
+        begun,
+        calls,
+    ) = row
     values = {
         "file_id": file_id,
         "path": path,
@@ -59,6 +76,8 @@ def file_record(row: tuple[Any, ...]) -> FileRecord:
         "head_digest": head_digest,
         "offset": offset,
         "marker": {"length": length, "digest": digest},
+        "begun": begun,
+        "calls": calls,
     }
     return msgspec.convert(values, FileRecord, builtin_types=(bytes,))
 
@@ -108,7 +127,7 @@ def is_intact(table: str, row: Mapping[str, Any]) -> bool:
     try:
         match table:
             case "files":
-                file_record(tuple(row[name] for name in FILE_COLUMNS.split(", ")))
+                file_record(tuple(row.get(name) for name in FILE_COLUMNS.split(", ")))
             case "outbox":
                 return _body_is_intact(row, row["number"], row["spans"], row["follows"])
             case "refused":

@@ -59,7 +59,8 @@ def salvage(source: sqlite3.Connection | None, target: sqlite3.Connection, now_m
     if _NEEDED.intersection(found.incomplete):
         found.rewound = True
         target.execute(
-            "UPDATE files SET offset = 0, marker_length = ?, marker_digest = ? WHERE offset < ?",
+            "UPDATE files SET offset = 0, marker_length = ?, marker_digest = ?, begun = 0, calls = NULL"
+            " WHERE offset < ?",
             (EMPTY_MARKER.length, EMPTY_MARKER.digest, _NOTHING_WANTED),
         )
         target.execute("DELETE FROM held WHERE call IS NULL")

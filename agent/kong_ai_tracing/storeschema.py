@@ -75,6 +75,19 @@ _MIGRATIONS = (
         WITHOUT ROWID;
     CREATE TABLE rotations (log TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
+    # 5: from where on files were read and how many calls were found in them, also when they are gone: a backfill
+    # skips that. What is NULL is not known. Which spans of a body are calls: an account counts calls.
+    """
+    ALTER TABLE files ADD COLUMN begun INTEGER;
+    ALTER TABLE files ADD COLUMN calls INTEGER;
+    ALTER TABLE files ADD COLUMN accounted INTEGER NOT NULL DEFAULT 1;
+    CREATE TABLE past_files (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL, head_length INTEGER NOT NULL,
+        head_digest BLOB NOT NULL, begun INTEGER NOT NULL, offset INTEGER NOT NULL,
+        marker_length INTEGER NOT NULL, marker_digest BLOB NOT NULL, calls INTEGER
+    );
+    ALTER TABLE outbox ADD COLUMN calls BLOB NOT NULL DEFAULT x'';
+    """,
 )
 FORMAT = len(_MIGRATIONS)
 _BUSY_SECONDS = 5.0

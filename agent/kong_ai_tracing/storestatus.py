@@ -35,6 +35,8 @@ class StoreStatus(Struct, frozen=True):
     updated_at_ms: int
     rotations: dict[str, Rotations] = field(default_factory=dict)
     """The rhythm in which logs rotate, by log."""
+    outbox_calls: int = 0
+    """How many of the spans in the outbox are calls."""
 
 
 def read_status(state_dir: Path) -> StoreStatus | None:
@@ -85,11 +87,23 @@ def status_of(db: sqlite3.Connection) -> StoreStatus:
         health=read_health(db),
         updated_at_ms=one("SELECT coalesce(max(committed_ms), 0) FROM clock")[0],
         rotations=read_rotations(db),
+        outbox_calls=_calls_waiting(db),
     )
 
 
 def read_health(db: sqlite3.Connection) -> dict[str, dict[str, Any]]:
     return {name: orjson.loads(value) for name, value in db.execute("SELECT * FROM health")}
+
+
+def _calls_waiting(db: sqlite3.Connection) -> int:
+    """0 of a database of an older format, which `status` reads as well."""
+    if "calls" not in _columns(db, "outbox"):
+        return 0
+    return sum(sum(calls) for (calls,) in db.execute("SELECT calls FROM outbox"))
+
+
+def _columns(db: sqlite3.Connection, table: str) -> set[str]:
+    return {row[1] for row in db.execute(f"PRAGMA table_info({table})")}
 
 
 def read_rotations(db: sqlite3.Connection) -> dict[str, Rotations]:
@@ -101,5 +115,8 @@ def read_rotations(db: sqlite3.Connection) -> dict[str, Rotations]:
 
 
 def read_files(db: sqlite3.Connection) -> list[FileRecord]:
-    rows = db.execute(f"SELECT {FILE_COLUMNS} FROM files ORDER BY file_id")  # noqa: S608 - names of ours
+    """What a database of an older format does not have is not known: `status` reads it as well."""
+    there = _columns(db, "files")
+    columns = ", ".join(name if name in there else "NULL" for name in FILE_COLUMNS.split(", "))
+    rows = db.execute(f"SELECT {columns} FROM files ORDER BY file_id")  # noqa: S608 - names of ours
     return [file_record(row) for row in rows]

@@ -31,12 +31,14 @@ NO_STAMP = (-1, 0, 0, 0)
 
 
 class Stream(Struct, eq=False, kw_only=True):
-    """What is known of one stream; everything but the first four fields changes as the file is read."""
+    """What is known of one stream; everything but the first five fields changes as the file is read."""
 
     file_id: int
     family: str
     started_offset: int
     started_marker: Marker
+    begun: int | None
+    """From where on the content was read by whatever run; None when that is not known."""
     path: str
     device: int
     inode: int
@@ -128,6 +130,7 @@ class Stream(Struct, eq=False, kw_only=True):
             self.head_digest,
             offset,
             marker,
+            self.begun,
         )
 
     def look(self) -> bool:
@@ -202,6 +205,7 @@ def new_stream(file_id: int, fd: int, seen: Seen, path: str, family: str, offset
         family=family,
         started_offset=offset,
         started_marker=marker,
+        begun=offset,
         path=path,
         device=seen.device,
         inode=seen.inode,
@@ -227,6 +231,7 @@ def known_stream(record: FileRecord, family: str) -> Stream:
         family=family,
         started_offset=record.offset,
         started_marker=record.marker,
+        begun=record.begun,
         path=record.path,
         device=record.device,
         inode=record.inode,

@@ -40,7 +40,8 @@ class Emission(Struct, frozen=True):
 
 
 class _Group(Struct):
-    calls: list[AICall]
+    calls: dict[str, AICall]
+    """By id: a line that was read twice is one call."""
     first_seen_ms: int
     last_seen_ms: int
     bytes: int = 0
@@ -60,6 +61,8 @@ class Grouping(Struct):
 
     limits: GroupingLimits = GroupingLimits()
     held_bytes: int = 0
+    repeated: int = 0
+    """Calls that were read twice while they waited, and are sent once."""
     _groups: OrderedDict[str, _Group] = field(default_factory=OrderedDict)
     """By trace id, the longest quiet first."""
     _by_age: OrderedDict[str, int] = field(default_factory=OrderedDict)
@@ -88,11 +91,13 @@ class Grouping(Struct):
             return list(self._emit(calls, now_ms, remember=False))
         group = self._groups.get(context.trace_id)
         if group is None:
-            group = self._groups[context.trace_id] = _Group([], now_ms, now_ms)
+            group = self._groups[context.trace_id] = _Group({}, now_ms, now_ms)
             self._by_age[context.trace_id] = now_ms
         else:
             self._groups.move_to_end(context.trace_id)
-        group.calls.extend(calls)
+        before = len(group.calls)
+        group.calls.update((call.id, call) for call in calls)
+        self.repeated += before + len(calls) - len(group.calls)
         group.last_seen_ms = now_ms
         size = sum(_weight(call) for call in calls)
         group.bytes += size
@@ -139,12 +144,16 @@ class Grouping(Struct):
         """Remembered traces that had to do without their roots since this was last asked."""
         return self._memory.shortened()
 
+    def take_repeated(self) -> int:
+        """How many calls were read twice while they waited, since this was last asked."""
+        repeated, self.repeated = self.repeated, 0
+        return repeated
+
     def _close(self, trace_id: str, now_ms: int) -> Iterator[Emission]:
         group = self._groups.pop(trace_id)
         del self._by_age[trace_id]
         self.held_bytes -= group.bytes
-        calls = {call.id: call for call in group.calls}  # a line that was read twice is one call
-        yield from self._emit(list(calls.values()), now_ms, remember=True)
+        yield from self._emit(list(group.calls.values()), now_ms, remember=True)
 
     def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
         trace_id = calls[0].context.trace_id
