@@ -71,8 +71,8 @@ def test_a_filtered_backfill_resumes_after_a_kill(host: Host, langfuse: FakeLang
     assert sent(langfuse) == ids(1, range(1_000, 3_000)) | ids(2, range(3_000, 5_000))
     assert len(langfuse.spans) - sent_before < 4_000, "what was delivered is not sent again"
     assert "lines 6,001 = with calls 6,000 + other 0 + malformed, set aside 1\n" in result.stdout
-    assert "calls 6,000 = wanted 4,000 + filtered 2,000\n" in result.stdout
-    assert "spans 4,000 = delivered 4,000 + refused, set aside 0 + waiting 0" in result.stdout
+    assert "calls 6,000 = delivered 4,000 + already there 0 + set aside 0 + filtered 2,000\n" in result.stdout
+    assert "spans 4,000 = delivered 4,000 + set aside 0 + waiting 0" in result.stdout
 
 
 def test_what_one_selection_left_out_is_there_for_another(host: Host, langfuse: FakeLangfuse) -> None:
@@ -134,7 +134,9 @@ def test_a_trace_that_began_before_the_range_keeps_its_calls_within(
     assert {part[call].get("parentSpanId") for call in calls} <= {None, *part}, (
         "none hangs under what is not there"
     )
-    assert re.search(r"calls 300 = wanted \d+ \+ filtered \d+\n", result.stdout)
+    assert re.search(
+        r"calls 300 = delivered \d+ \+ already there 0 \+ set aside 0 \+ filtered \d+\n", result.stdout
+    )
 
 
 def test_a_rate_is_kept(host: Host, langfuse: FakeLangfuse) -> None:

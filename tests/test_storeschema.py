@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
 from kong_ai_tracing import storeschema
 from kong_ai_tracing.batches import Body
+from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.statedir import StoreError
-from kong_ai_tracing.store import Store
+from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.storerefused import RefusedBodies
 from kong_ai_tracing.storeschema import FORMAT
-from kong_ai_tracing.storestatus import read_status
+from kong_ai_tracing.storestatus import read_parts, read_status
 
 FORMATS = sorted((Path(__file__).parent / "fixtures" / "state").glob("format-*.sql"))
 
@@ -88,3 +90,12 @@ def test_a_new_state_has_its_name_only_when_it_is_complete(
     with contextlib.closing(Store(tmp_path)) as store:
         assert store._db.execute("PRAGMA user_version").fetchone() == (FORMAT,)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["state.sqlite3", "trouble"]
+
+
+def test_what_an_older_format_did_not_say_is_not_known(old: Path) -> None:
+    """From where on its files were read and how many calls they held: no backfill may skip them for that."""
+    with contextlib.closing(Store(old)) as store:
+        [record] = store.restore().files
+        assert (record.begun, record.calls) == (None, None)
+        store.commit(Commit(Progress(calls=Counter({record.file_id: 3}), retired=[record.file_id])))
+    assert read_parts(old) == []

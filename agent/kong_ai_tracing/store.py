@@ -194,7 +194,7 @@ class Store:
             storefiles.begin_new_account(self._db)
 
     def enter_account(self, file_ids: Collection[int]) -> None:
-        """Count the calls that earlier accounts found in these files as already there, once for each account."""
+        """Count what earlier accounts found in these files as already there, once for each account."""
         with as_store_error(self.path), self._transaction("NORMAL"):
             if there := storefiles.enter_account(self._db, file_ids):
                 self._count(Counter(calls_found=there, calls_already_there=there))
@@ -253,8 +253,9 @@ class Store:
 
     def _write_files(self, progress: Progress) -> None:
         self._db.executemany(
-            f"""INSERT INTO files ({FILE_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-               ON CONFLICT DO UPDATE SET path = excluded.path, device = excluded.device, inode = excluded.inode,
+            f"""INSERT INTO files ({FILE_COLUMNS})
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET
+               path = excluded.path, device = excluded.device, inode = excluded.inode,
                generation = excluded.generation, head_length = excluded.head_length,
                head_digest = excluded.head_digest""",  # noqa: S608 - names of ours
             [file_row(record) for record in progress.records.values()],

@@ -1,4 +1,4 @@
-"""What the state database keeps of files: how far, from where, and how many calls, also when they are gone."""
+"""What the state keeps of files: from where, how far and how many calls, also when they are gone."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ from collections.abc import Collection, Iterable, Mapping
 from kong_ai_tracing.identity import ENDLESS, TELLING_BYTES, Position
 
 _MAX_PAST_FILES = 20_000
+_PAST = "path, head_length, head_digest, begun, offset, marker_length, marker_digest, calls"
 
 
 def found(db: sqlite3.Connection, calls: Mapping[int, int]) -> None:
     """So many more calls were found, by file. What is not known stays unknown."""
     db.executemany(
-        "UPDATE files SET calls = calls + ? WHERE file_id = ?", [(n, file_id) for file_id, n in calls.items()]
+        "UPDATE files SET calls = calls + ? WHERE file_id = ?",
+        [(count, file_id) for file_id, count in calls.items()],
     )
 
 
@@ -32,10 +34,8 @@ def retire(db: sqlite3.Connection, file_ids: Collection[int]) -> None:
         return
     ids = [(file_id,) for file_id in file_ids]
     db.executemany(
-        f"""INSERT INTO past_files (path, head_length, head_digest, begun, offset, marker_length, marker_digest,
-            calls) SELECT path, head_length, head_digest, begun, offset, marker_length, marker_digest, calls
-            FROM files WHERE file_id = ? AND begun < offset AND offset < {ENDLESS}
-            AND head_length >= {TELLING_BYTES}""",  # noqa: S608 - numbers of ours
+        f"""INSERT INTO past_files ({_PAST}) SELECT {_PAST} FROM files WHERE file_id = ? AND begun < offset AND offset < {ENDLESS}
+            AND head_length >= {TELLING_BYTES}""",  # noqa: S608 - of ours
         ids,
     )
     db.executemany("DELETE FROM files WHERE file_id = ?", ids)

@@ -19,8 +19,8 @@ from kong_ai_tracing.tracememory import RememberedTrace
 
 _ISAL_ERROR = cast("type[Exception]", igzip_lib.IsalError)
 FILE_COLUMNS = (
-    "file_id, path, device, inode, generation, head_length, head_digest, offset, marker_length, marker_digest,"
-    " begun, calls"
+    "file_id, path, device, inode, generation, head_length, head_digest, offset, marker_length,"
+    " marker_digest, begun, calls"
 )
 
 

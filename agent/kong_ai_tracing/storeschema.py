@@ -75,8 +75,8 @@ _MIGRATIONS = (
         WITHOUT ROWID;
     CREATE TABLE rotations (log TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
-    # 5: from where on files were read and how many calls were found in them, also when they are gone: a backfill
-    # skips that. What is NULL is not known. Which spans of a body are calls: an account counts calls.
+    # 5: from where on files were read and how many calls were found in them, also when they are gone: a
+    # backfill skips that. What is NULL is not known. Which spans of a body are calls: an account counts calls.
     """
     ALTER TABLE files ADD COLUMN begun INTEGER;
     ALTER TABLE files ADD COLUMN calls INTEGER;

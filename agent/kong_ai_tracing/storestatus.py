@@ -53,6 +53,33 @@ def read_status(state_dir: Path) -> StoreStatus | None:
             return status_of(db)
 
 
+def read_parts(state_dir: Path) -> list[FileRecord]:
+    """What was read of files, those included that are gone since: from `begun` to `offset`.
+
+    It is delivered, or the state's owner will see to it. Raises StoreError when the database cannot be read.
+    """
+    path = state_dir / FILE_NAME
+    with as_store_error(path):
+        if not path.exists():
+            return []
+        with closing(_connect(path)) as db:
+            version_of(db, path)
+            there = [record for record in read_files(db) if not record.is_history]
+            return [
+                one for one in there + _past_files(db) if one.begun is not None and one.begun < one.offset
+            ]
+
+
+def _past_files(db: sqlite3.Connection) -> list[FileRecord]:
+    if not _columns(db, "past_files"):
+        return []
+    rows = db.execute(
+        """SELECT 0, path, 0, 0, NULL, head_length, head_digest, offset, marker_length, marker_digest, begun,
+           calls FROM past_files ORDER BY id"""
+    )
+    return [file_record(row) for row in rows]
+
+
 def _connect(path: Path) -> sqlite3.Connection:
     """Read-only; a file that is at rest is read as it is where SQLite cannot make its side files."""
     wal, _ = side_files(path)
