@@ -54,22 +54,42 @@ class Account(Struct, frozen=True):
 
     def text(self) -> str:
         sent = self.spans - self.roots - self.children - self.retried
-        return "\n".join(
-            [
-                f"lines {self.lines:,} = with calls {self.lines_calls:,} + other {self.lines_other:,}"
-                f" + malformed, set aside {self.lines_malformed:,}",
-                f"calls {self.calls:,} = delivered {self.delivered:,} + already there {self.already_there:,}"
-                f" + set aside {self.set_aside:,} + filtered {self.filtered:,}"
-                + _if_any("outside of the sample", self.sampled_out)
-                + _if_any("repeated", self.repeated)
-                + _if_any("waiting", self.waiting),
-                f"spans {self.spans:,} = calls {sent:,} + roots of shared traces {self.roots:,}"
-                + _if_any("within calls", self.children)
-                + _if_any("asked for again", self.retried),
-                f"spans {self.spans:,} = delivered {self.spans_delivered:,}"
-                f" + set aside {self.spans_set_aside:,} + waiting {self.spans_waiting:,}",
-            ]
+        rows = (
+            _sum(
+                "lines",
+                self.lines,
+                ("with calls", self.lines_calls),
+                ("other", self.lines_other),
+                ("malformed, set aside", self.lines_malformed),
+            ),
+            _sum(
+                "calls",
+                self.calls,
+                ("delivered", self.delivered),
+                ("already there", self.already_there),
+                ("set aside", self.set_aside),
+                ("filtered", self.filtered),
+                *_if_any("outside of the sample", self.sampled_out),
+                *_if_any("repeated", self.repeated),
+                *_if_any("waiting", self.waiting),
+            ),
+            _sum(
+                "spans",
+                self.spans,
+                ("calls", sent),
+                ("roots of shared traces", self.roots),
+                *_if_any("within calls", self.children),
+                *_if_any("asked for again", self.retried),
+            ),
+            _sum(
+                "spans",
+                self.spans,
+                ("delivered", self.spans_delivered),
+                ("set aside", self.spans_set_aside),
+                ("waiting", self.spans_waiting),
+            ),
         )
+        return "\n".join(rows)
 
 
 def account_of(store: Store) -> Account:
@@ -101,5 +121,9 @@ def account_of(store: Store) -> Account:
     )
 
 
-def _if_any(name: str, count: int) -> str:
-    return f" + {name} {count:,}" if count else ""
+def _sum(name: str, total: int, *parts: tuple[str, int]) -> str:
+    return f"{name} {total:,} = " + " + ".join(f"{part} {count:,}" for part, count in parts)
+
+
+def _if_any(name: str, count: int) -> list[tuple[str, int]]:
+    return [(name, count)] if count else []

@@ -20,7 +20,7 @@ def found(db: sqlite3.Connection, calls: Mapping[int, int]) -> None:
 
 
 def rewind(db: sqlite3.Connection, positions: Iterable[Position]) -> None:
-    """Let files be read from other places on. What is skipped or read twice is not what was found to there."""
+    """Let files be read from other places on. What was found up to there is unknown then."""
     db.executemany(
         """UPDATE files SET begun = CASE WHEN ?1 > offset OR ?1 < begun THEN ?1 ELSE begun END, calls = NULL,
            offset = ?1, marker_length = ?2, marker_digest = ?3 WHERE file_id = ?4""",
@@ -34,7 +34,8 @@ def retire(db: sqlite3.Connection, file_ids: Collection[int]) -> None:
         return
     ids = [(file_id,) for file_id in file_ids]
     db.executemany(
-        f"""INSERT INTO past_files ({_PAST}) SELECT {_PAST} FROM files WHERE file_id = ? AND begun < offset AND offset < {ENDLESS}
+        f"""INSERT INTO past_files ({_PAST}) SELECT {_PAST} FROM files
+            WHERE file_id = ? AND begun < offset AND offset < {ENDLESS}
             AND head_length >= {TELLING_BYTES}""",  # noqa: S608 - of ours
         ids,
     )

@@ -76,7 +76,7 @@ _MIGRATIONS = (
     CREATE TABLE rotations (log TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     """,
     # 5: from where on files were read and how many calls were found in them, also when they are gone: a
-    # backfill skips that. What is NULL is not known. Which spans of a body are calls: an account counts calls.
+    # backfill skips that. What is NULL is not known. Which spans of a body are calls: accounts count them.
     """
     ALTER TABLE files ADD COLUMN begun INTEGER;
     ALTER TABLE files ADD COLUMN calls INTEGER;
