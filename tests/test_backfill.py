@@ -122,7 +122,7 @@ def test_a_trace_that_began_before_the_range_keeps_its_calls_within(
     assert host.run("backfill", str(archive)).returncode == 0
     whole = {span["spanId"]: span for span in langfuse.spans}
     langfuse.spans.clear()
-    result = host.run("backfill", str(archive), "--since", moment_text(SHARED_START_MS + 3_000))
+    result = host.run("backfill", str(archive), "--again", "--since", moment_text(SHARED_START_MS + 3_000))
     assert result.returncode == 0, result.stderr
     part = {span["spanId"]: span for span in langfuse.spans}
     every_call = ids(1, range(300))
@@ -166,19 +166,95 @@ def test_history_and_live_traffic_do_not_hinder_each_other(host: Host, langfuse:
     assert sent(langfuse) == ids(1, range(1_000)) | ids(2, range(5_000))
 
 
-def test_the_live_log_can_be_backfilled_without_a_second_copy(host: Host, langfuse: FakeLangfuse) -> None:
-    """The ids are the same, so that Langfuse replaces what it has."""
+def test_what_the_daemon_delivered_is_not_sent_again(host: Host, langfuse: FakeLangfuse) -> None:
+    """Whatever became of its file since; `--again` sends it under the same ids: Langfuse replaces it."""
     # covers BKF-02, BKF-07
     host.write(*(kong_line(1, seq) for seq in range(50)))
     host.start()
     wait_until(lambda: sent(langfuse) == ids(1, range(50)), "the live calls")
     wait_until(lambda: host.status()["lag_bytes"] == 0, "the daemon's position")
     live = as_sent(langfuse.spans)
+    packed = host.directory / "elsewhere.gz"
+    packed.write_bytes(gzip.compress(host.log.read_bytes() + kong_line(1, 50)))
     with host.log.open("ab") as log:
         log.write(kong_line(1, 50)[:80])
     result = host.run("backfill", str(host.log))
     assert result.returncode == 0, result.stderr
-    read = sum(len(kong_line(1, seq)) for seq in range(50))
-    assert f"of it the daemon has read, too: {read:,} bytes" in result.stdout
-    assert len(langfuse.spans) == 100
-    assert as_sent(langfuse.spans[50:]) == live
+    assert "calls 50 = delivered 0 + already there 50 + set aside 0 + filtered 0\n" in result.stdout
+    assert len(langfuse.spans) == 50
+    result = host.run("backfill", str(packed))
+    assert result.returncode == 0, result.stderr
+    assert "calls 51 = delivered 1 + already there 50 + set aside 0 + filtered 0\n" in result.stdout
+    assert sent(langfuse) == ids(1, range(51))
+    assert len(langfuse.spans) == 51
+    result = host.run("backfill", str(host.log), "--again")
+    assert "calls 50 = delivered 50 + already there 0 + set aside 0 + filtered 0\n" in result.stdout
+    assert as_sent(langfuse.spans[51:]) == live
+
+
+def test_what_the_daemon_left_out_at_its_first_start_is_sent(host: Host, langfuse: FakeLangfuse) -> None:
+    """It began at the end of the file: what stands before was delivered by nobody."""
+    # covers BKF-02
+    host.configure(langfuse, "[tailing]", 'start_at = "end"')
+    host.write(*(kong_line(1, seq) for seq in range(40)))
+    host.start()
+    wait_until(lambda: (known := read_status(host.state)) is not None and bool(known.files), "a scan")
+    host.write(*(kong_line(1, seq) for seq in range(40, 60)))
+    wait_until(lambda: sent(langfuse) == ids(1, range(40, 60)), "the live calls")
+    wait_until(lambda: host.status()["lag_bytes"] == 0, "the daemon's position")
+    host.write(kong_line(1, 60))
+    host.stop()
+    langfuse.spans.clear()
+    result = host.run("backfill", str(host.log))
+    assert result.returncode == 0, result.stderr
+    assert sent(langfuse) - ids(1, range(60, 61)) == ids(1, range(40))
+    assert re.search(r"calls 61 = delivered 4[01] \+ already there 2[01] ", result.stdout)
+
+
+def test_what_was_rotated_away_is_known_when_it_comes_back(host: Host, langfuse: FakeLangfuse) -> None:
+    """The daemon has forgotten the file, which is gone; its content lies in an archive."""
+    # covers BKF-02
+    host.configure(langfuse, "[tailing]", "scan_interval_seconds = 0.1")
+    host.write(*(kong_line(1, seq) for seq in range(50)))
+    archived = gzip.compress(host.log.read_bytes())
+    host.start()
+    wait_until(lambda: sent(langfuse) == ids(1, range(50)), "the live calls")
+    host.log.unlink()
+    host.write(kong_line(1, 100))
+    wait_until(lambda: ids(1, range(100, 101)) <= sent(langfuse), "the new file")
+    wait_until(lambda: _knows_no_other(host), "the old one to be forgotten", 60)
+    host.stop()
+    archive = host.directory / "elsewhere.gz"
+    archive.write_bytes(archived)
+    result = host.run("backfill", str(archive))
+    assert "calls 50 = delivered 0 + already there 50 + set aside 0 + filtered 0\n" in result.stdout
+    assert len(langfuse.spans) == 51
+
+
+def test_an_earlier_backfill_is_remembered_whatever_form_its_files_take(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """Renamed, compressed, grown; with a selection, too, and after it was sent again on purpose."""
+    # covers BKF-02
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(kong_line(1, seq) for seq in range(100)) + b"not json\n")
+    assert host.run("backfill", str(archive)).returncode == 0
+    packed = host.directory / "old.gz"
+    packed.write_bytes(gzip.compress(archive.read_bytes() + kong_line(1, 100)))
+    archive.unlink()
+    result = host.run("backfill", str(packed))
+    assert "lines 1 = with calls 1 + other 0 + malformed, set aside 0\n" in result.stdout
+    assert "calls 101 = delivered 1 + already there 100 + set aside 0 + filtered 0\n" in result.stdout
+    result = host.run("backfill", str(packed), "--since", moment_text(START_MS + 50))
+    assert "calls 101 = delivered 0 + already there 101 + set aside 0 + filtered 0\n" in result.stdout
+    assert len(langfuse.spans) == 101
+    for _ in range(2):
+        langfuse.spans.clear()
+        result = host.run("backfill", str(packed), "--again")
+        assert "calls 101 = delivered 101 + already there 0 + set aside 0 + filtered 0\n" in result.stdout
+        assert sent(langfuse) == ids(1, range(101))
+
+
+def _knows_no_other(host: Host) -> bool:
+    status = read_status(host.state)
+    return status is not None and len(status.files) == 1

@@ -18,9 +18,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from kong_ai_tracing.archivefiles import Content
+from kong_ai_tracing.copies import Heads
 from kong_ai_tracing.errors import OperatorError
-from kong_ai_tracing.files import Chunk, ScanResult
-from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.files import Chunk, Passed, ScanResult
+from kong_ai_tracing.identity import TELLING_BYTES, FileRecord, Position
 from kong_ai_tracing.lines import (
     EMPTY_MARKER,
     MARKER_BYTES,
@@ -43,24 +44,43 @@ class ArchiveError(OperatorError):
     """A path that cannot be read as an archive; the text says why and what to do."""
 
 
+class _Part(Struct, frozen=True):
+    """A part of a file that somebody delivered: to where it reaches, and what stands before that place."""
+
+    begin: int
+    end: int
+    marker: Marker
+    calls: int | None
+
+
 class _Archive(Struct, frozen=True):
     record: FileRecord
     compressed: bool
     size_bytes: int
     first_started_at_ms: float
     head: bytes = b""
+    parts: tuple[_Part, ...] = ()
+    """What others seem to have delivered of it, first parts first, longer ones before shorter ones."""
 
 
 class Archives:
     """The files of one backfill.
 
-    `records` are what an earlier run left: files known from it are taken up where it was.
+    `records` are what an earlier run left: files known from it are taken up where it was. `delivered` is what
+    others read and delivered: what of it is found again is passed over.
     Raises ArchiveError for a path that is not a readable file.
     """
 
-    def __init__(self, paths: Sequence[Path], records: Iterable[FileRecord], *, max_line_bytes: int) -> None:
+    def __init__(
+        self,
+        paths: Sequence[Path],
+        records: Iterable[FileRecord],
+        *,
+        delivered: Iterable[FileRecord] = (),
+        max_line_bytes: int,
+    ) -> None:
         looks = [_look_at(path, max_line_bytes) for path in dict.fromkeys(paths)]
-        self._archives = _identified(looks, list(records))
+        self._archives = _identified(looks, list(records), _telling(delivered))
         self._reached = {
             archive.record.file_id: (archive.record.offset, archive.record.marker)
             for archive in self._archives
@@ -70,6 +90,8 @@ class Archives:
         self._cutter = LineCutter(max_line_bytes=max_line_bytes)
         self._current: _Archive | None = None
         self._content: Content | None = None
+        self._parts: list[_Part] = []
+        """Those of the current file that are ahead."""
         self._rereading: Content | None = None
         self._announced = False
         self._notices: list[Notice] = []
@@ -85,6 +107,10 @@ class Archives:
     def read_bytes(self) -> int:
         """How much of `total_bytes` has been read."""
         return self._finished_bytes + (self._content.read_bytes if self._content is not None else 0)
+
+    @property
+    def file_ids(self) -> set[int]:
+        return {archive.record.file_id for archive in self._archives}
 
     @property
     def current_path(self) -> str:
@@ -106,13 +132,14 @@ class Archives:
                 self._current = self._waiting.pop(0)
                 await asyncio.to_thread(self._open, self._current)
             archive = self._current
-            items = await asyncio.to_thread(self._read_some, archive)
+            chunk = await asyncio.to_thread(self._next, archive)
             if self._content is None:
                 self._current = None
-            if items:
-                last = items[-1].origin
-                self._reached[last.file_id] = last.offset + last.length, marker_of(items[-1].tail)
-                return Chunk(last.file_id, items)
+            if chunk.items:
+                last = chunk.items[-1].origin
+                self._reached[last.file_id] = last.offset + last.length, marker_of(chunk.items[-1].tail)
+            if chunk.items or chunk.passed:
+                return chunk
 
     async def reread(self, origin: Origin) -> Line | None:
         """One earlier line again; None when it is no longer there.
@@ -164,11 +191,43 @@ class Archives:
             self._content = Content(record.path)
             offset = 0
         self._cutter.start(record.path, record.file_id, offset)
+        self._parts = list(archive.parts)
+
+    def _next(self, archive: _Archive) -> Chunk:
+        passed = self._pass_over(archive)
+        return Chunk(archive.record.file_id, [] if passed else self._read_some(archive), passed)
+
+    def _pass_over(self, archive: _Archive) -> Passed | None:
+        """Go to the end of a part that begins here, or has begun before, when it is what was delivered."""
+        offset = self._cutter.offset
+        while self._parts and self._parts[0].begin <= self._cutter.position:
+            part = self._parts.pop(0)
+            if part.end <= offset or offset < self._cutter.position:
+                continue
+            if self._goes_to(part, archive, offset):
+                self._cutter.start(archive.record.path, archive.record.file_id, part.end)
+                self._reached[archive.record.file_id] = part.end, part.marker
+                position = Position(archive.record.file_id, part.end, part.marker)
+                return Passed(position, part.end - offset, part.calls if part.begin == offset else None)
+        return None
+
+    def _goes_to(self, part: _Part, archive: _Archive, offset: int) -> bool:
+        """Is the end of a part found from here? Else the file is where it was."""
+        assert self._content is not None, "only called while a file is open"
+        if _skip_to(self._content, part.end, part.marker) == "there":
+            return True
+        self._content.close()
+        self._content = Content(archive.record.path)
+        _skip_to(self._content, offset, EMPTY_MARKER)
+        return False
 
     def _read_some(self, archive: _Archive) -> list[Line | OversizedLine]:
         content = self._content
         assert content is not None, "only called while a file is open"
-        if count := content.read_into(self._cutter.room()):
+        room = self._cutter.room()
+        if self._parts:
+            room = room[: self._parts[0].begin - content.position]
+        if count := content.read_into(room):
             return self._cutter.cut(count)
         if content.damage is not None:
             message = f"damaged at byte {content.position} of its content: {content.damage}"
@@ -198,7 +257,23 @@ class Archives:
             self._content = None
 
 
-def _identified(archives: list[_Archive], records: list[FileRecord]) -> list[_Archive]:
+def _telling(delivered: Iterable[FileRecord]) -> Heads[FileRecord]:
+    """Those parts whose beginning and whose end can be told from others."""
+    return Heads(one for one in delivered if min(one.head_length, one.marker.length) >= TELLING_BYTES)
+
+
+def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[_Part, ...]:
+    parts = [
+        _Part(one.begun, one.offset, one.marker, one.calls)
+        for one in delivered.find(head)
+        if one.begun is not None
+    ]
+    return tuple(sorted(parts, key=lambda part: (part.begin, -part.end)))
+
+
+def _identified(
+    archives: list[_Archive], records: list[FileRecord], delivered: Heads[FileRecord]
+) -> list[_Archive]:
     """Oldest first, each with the number and the position of its content; two may hold the same content."""
     known = {record.head_digest: record for record in records}
     next_id = max((record.file_id for record in records), default=0) + 1
@@ -216,7 +291,7 @@ def _identified(archives: list[_Archive], records: list[FileRecord]) -> list[_Ar
     # Of the same content the longest comes last, so that its head is the one that is stored.
     found.reverse()
     return sorted(
-        (replace(one, head=b"") for one in found),
+        (replace(one, head=b"", parts=_parts(one.head, delivered)) for one in found),
         key=lambda one: (one.first_started_at_ms, one.record.file_id),
     )
 
@@ -261,6 +336,7 @@ def _look_at(path: Path, max_head_bytes: int) -> _Archive:
         head_digest=_digest(head),
         offset=0,
         marker=EMPTY_MARKER,
+        begun=0,
     )
     return _Archive(record, content.compressed, status.st_size, started_at or status.st_mtime * 1000, head)
 

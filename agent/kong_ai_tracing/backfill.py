@@ -19,6 +19,7 @@ from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.backfillaccount import account_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
+from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
@@ -28,7 +29,7 @@ from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.status import is_running
 from kong_ai_tracing.store import Store
 from kong_ai_tracing.storerepair import open_store
-from kong_ai_tracing.storestatus import read_status
+from kong_ai_tracing.storestatus import read_parts, read_status
 from kong_ai_tracing.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 LEDGER_DIRECTORY = "backfill"
 _SPOOL_DIRECTORY = "stdin"
 _SELECTIONS_DIRECTORY = "selections"
+_AGAIN_DIRECTORY = "again"
 _PATIENCE_SECONDS = 300.0
 _REPORT_INTERVAL_SECONDS = 10.0
 _REDRAW_INTERVAL_SECONDS = 0.25
@@ -49,6 +51,8 @@ class Options(Struct, frozen=True, kw_only=True):
     selection: Selection = Selection()
     calls_per_second: float | None = None
     dry_run: bool = False
+    again: bool = False
+    """Also what was delivered before."""
 
 
 def run(config: Config, words: Sequence[str | Path], options: Options | None = None) -> int:
@@ -114,31 +118,34 @@ def _tell_range(selection: Selection) -> None:
         )
 
 
-def ledger_directory(state_dir: Path, selection: Selection) -> Path:
+def ledger_directory(state_dir: Path, selection: Selection, *, again: bool = False) -> Path:
     """Each selection has a ledger of its own: what one left out is not read for another."""
     ledger = state_dir / LEDGER_DIRECTORY
+    if again:
+        ledger /= _AGAIN_DIRECTORY
     return ledger / _SELECTIONS_DIRECTORY / selection.name if selection.name else ledger
 
 
 def _run_for(project: Project, paths: Sequence[Path], options: Options, *, is_live: bool) -> _Ended:
     state_dir = project.config.state_dir
-    ledger = ledger_directory(state_dir, options.selection)
+    ledger = ledger_directory(state_dir, options.selection, again=options.again)
     destination = assembly.destination_of(project.config)
     if options.dry_run:
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
             return asyncio.run(
-                _deliver(project, paths, store, assembly.Nowhere(destination), options, is_live=False)
+                _deliver(project, paths, ledger, store, assembly.Nowhere(destination), options, is_live=False)
             )
     prepare_state_dir(state_dir)
-    for directory in (state_dir / LEDGER_DIRECTORY, ledger.parent, ledger):
-        prepare_state_dir(directory)
+    for directory in reversed([ledger, *ledger.relative_to(state_dir).parents][:-1]):
+        prepare_state_dir(state_dir / directory)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
-        return asyncio.run(_deliver(project, paths, store, destination, options, is_live=is_live))
+        return asyncio.run(_deliver(project, paths, ledger, store, destination, options, is_live=is_live))
 
 
 async def _deliver(
     project: Project,
     paths: Sequence[Path],
+    ledger: Path,
     store: Store,
     destination: Destination,
     options: Options,
@@ -146,7 +153,13 @@ async def _deliver(
     is_live: bool,
 ) -> _Ended:
     restored = store.restore()
-    archives = Archives(paths, restored.files, max_line_bytes=project.config.tailing.max_line_bytes)
+    archives = Archives(
+        paths,
+        restored.files,
+        delivered=_delivered_before(project.config.state_dir, ledger, options),
+        max_line_bytes=project.config.tailing.max_line_bytes,
+    )
+    store.enter_account(archives.file_ids)
     service = Service(
         project.config,
         store,
@@ -164,7 +177,6 @@ async def _deliver(
         stopped.set()
         service.stop()
 
-    already_read = _read_by_daemon(project.config.state_dir, paths)
     showing = asyncio.create_task(_show_progress(archives))
     try:
         with on_signals(STOP, stop):
@@ -174,30 +186,23 @@ async def _deliver(
         with contextlib.suppress(asyncio.CancelledError):
             await showing
     code = _settle_account(store, archives, code, time.monotonic() - started)
-    if already_read:
-        sys.stdout.write(
-            f"of it the daemon has read, too: {already_read:,} bytes; what it delivered of them was"
-            " sent again under the same ids\n"
-        )
+    if code == EXIT_DELIVERED and options.again:
+        store.take_leave()
     return _Ended(code, stopped.is_set())
 
 
-def _read_by_daemon(state_dir: Path, paths: Sequence[Path]) -> int:
-    """How much of the files the daemon has passed. That is no proof that it delivered it: it may have begun
-    behind it. So it is sent again, and told."""
-    try:
-        status = read_status(state_dir)
-    except StoreError:
-        return 0
-    if status is None:
-        return 0
-    offsets = {(one.device, one.inode): one.offset for one in status.files if not one.is_history}
-    sizes = {}
-    for path in paths:
-        with contextlib.suppress(OSError):  # removed meanwhile
-            look = path.stat()
-            sizes[look.st_dev, look.st_ino] = look.st_size
-    return sum(min(size, offsets.get(key, 0)) for key, size in sizes.items())
+def _delivered_before(state_dir: Path, own: Path, options: Options) -> list[FileRecord]:
+    """What the daemon or another backfill of everything has read: it is delivered, or they will see to it."""
+    if options.again:
+        return []
+    main = ledger_directory(state_dir, Selection())
+    found = []
+    for directory in state_dir, main, ledger_directory(state_dir, Selection(), again=True):
+        try:
+            found += read_parts(directory) if directory != own else []
+        except StoreError as error:
+            log.warning("backfill.sends_again reason=%r", str(error))
+    return found
 
 
 def _throttle(project: Project, options: Options, *, is_live: bool) -> Throttle:
@@ -221,7 +226,9 @@ def _settle_account(store: Store, archives: Archives, code: int, seconds: float)
     account = account_of(store)
     sys.stdout.write(f"{account.text()}\n{archives.read_bytes / 1e6:,.1f} MB in {seconds:,.1f} s\n")
     if code == EXIT_DELIVERED and not account.lines and archives.total_bytes:
-        sys.stdout.write("Nothing new: what is in these files was delivered by an earlier backfill.\n")
+        sys.stdout.write(
+            "Nothing new: what is in these files was delivered before. --again sends it again.\n"
+        )
     if code == EXIT_DELIVERED:
         store.begin_new_account()
     else:

@@ -26,6 +26,8 @@ class Account(Struct, frozen=True):
     waiting: int
     roots: int
     children: int
+    uncounted_bytes: int
+    """Already there as well, but how many calls they hold is not known."""
     retried: int
     """Spans that were refused by an earlier run and asked for again."""
     spans_delivered: int
@@ -54,7 +56,7 @@ class Account(Struct, frozen=True):
 
     def text(self) -> str:
         sent = self.spans - self.roots - self.children - self.retried
-        rows = (
+        rows = [
             _sum(
                 "lines",
                 self.lines,
@@ -88,7 +90,11 @@ class Account(Struct, frozen=True):
                 ("set aside", self.spans_set_aside),
                 ("waiting", self.spans_waiting),
             ),
-        )
+        ]
+        if self.uncounted_bytes:
+            rows.append(
+                f"{self.uncounted_bytes:,} bytes more were already there; their calls are not counted"
+            )
         return "\n".join(rows)
 
 
@@ -114,6 +120,7 @@ def account_of(store: Store) -> Account:
         waiting=status.held + status.outbox_calls,
         roots=count("roots"),
         children=count("children"),
+        uncounted_bytes=count("bytes_already_there"),
         retried=count("spans_retried"),
         spans_delivered=count("spans_delivered"),
         spans_set_aside=count("spans_refused", "spans_rotten", "spans_dropped", "calls_lost"),

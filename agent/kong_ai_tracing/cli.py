@@ -87,6 +87,11 @@ RateOption: TypeAlias = Annotated[
 ]
 
 
+AgainOption: TypeAlias = Annotated[
+    bool, typer.Option("--again", help="Also what was delivered before, under the same ids.")
+]
+
+
 class PreviewFormat(StrEnum):
     """How traces are printed."""
 
@@ -141,6 +146,7 @@ def backfill(
     route: RouteOption = None,
     model: ModelOption = None,
     rate: RateOption = None,
+    again: AgainOption = False,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -153,7 +159,7 @@ def backfill(
         selection = selection_of(
             since=since, until=until, services=service or (), routes=route or (), models=model or ()
         )
-        options = backfill.Options(selection=selection, calls_per_second=rate, dry_run=dry_run)
+        options = backfill.Options(selection=selection, calls_per_second=rate, dry_run=dry_run, again=again)
         return backfill.run(settings, paths, options)
 
     set_up_logging(settings)

@@ -44,11 +44,23 @@ _CHUNKS_BETWEEN_POLLS = 16
 """While files are read, the others are asked for new bytes after so many chunks."""
 
 
+class Passed(Struct, frozen=True):
+    """A part of a file that is left out, because it was delivered before."""
+
+    position: Position
+    """Its end."""
+    bytes: int
+    calls: int | None
+    """How many calls it holds; None when that is not known."""
+
+
 class Chunk(Struct):
     """Consecutive complete lines of one file; none when its place in a compressed file is looked for."""
 
     file_id: int
     items: list[Line | OversizedLine]
+    passed: Passed | None = None
+    """What stands before them and is left out."""
 
 
 class FileStatus(Struct, frozen=True):

@@ -19,7 +19,7 @@ from kong_ai_tracing.batches import Batcher
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.delivery import Delivery
 from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
-from kong_ai_tracing.files import Chunk, ScanResult
+from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
 from kong_ai_tracing.matching import Match, matcher_of, place_of
@@ -186,6 +186,8 @@ class Pipeline:
             return False
         self._pass_time()
         self._idle_since = None
+        if chunk.passed is not None:
+            self._pass_over(chunk.passed)
         for item in chunk.items:
             self._carry(item)
             if self._batcher.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
@@ -213,6 +215,17 @@ class Pipeline:
         """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
         if self._idle_since is not None:
             self._log_now_ms += int((self._clock() - self._idle_since) * 1000)
+
+    def _pass_over(self, passed: Passed) -> None:
+        """What was delivered before is not sent again, and counts."""
+        file_id, calls, progress = passed.position.file_id, passed.calls, self._progress
+        self._last_items.pop(file_id, None)
+        progress.positions[file_id] = passed.position
+        progress.calls[file_id] += calls or 0
+        progress.counts["calls_found"] += calls or 0
+        progress.counts["calls_already_there"] += calls or 0
+        if calls is None:
+            progress.counts["bytes_already_there"] += passed.bytes
 
     # -- lines → calls → spans
 
