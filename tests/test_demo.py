@@ -1,10 +1,12 @@
 """The demo is what a newcomer sees first: it works everywhere, tells the truth, and leaves nothing behind."""
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 
+import httpx
 import pytest
 
 from kong_ai_tracing import demo
@@ -52,6 +54,29 @@ def test_a_demo_without_a_daemon_says_so_and_fails(elsewhere, capfd, monkeypatch
     assert "the demo failed: 0 of" in said
     assert "no such luck" in said
     assert [each.name for each in elsewhere.iterdir()] == ["python"]
+
+
+@pytest.fixture
+def demo_with_view(tmp_path):
+    """`demo --view` as a process, with its temporary folders in a place of its own."""
+    command = [sys.executable, "-m", "kong_ai_tracing", "demo", "--view"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+        process.kill()
+
+
+def test_its_traces_can_be_looked_at_in_a_browser(demo_with_view, tmp_path):
+    """Until Ctrl-C; then nothing is left of them."""
+    link = next(line.strip() for line in demo_with_view.stdout if line.startswith("http://127.0.0.1:"))
+    with httpx.Client(base_url=link.partition("/?")[0]) as client:
+        assert client.get(link).status_code == 200
+        page = client.get("/")
+    for word in ("support-chat", "order-agent", "alice"):
+        assert word in page.text, word
+    demo_with_view.send_signal(signal.SIGINT)
+    assert demo_with_view.wait(20) == 0
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_command_exists():

@@ -280,11 +280,15 @@ def top(
 
 
 @app.command()
-def demo() -> None:
+def demo(
+    in_browser: Annotated[
+        bool, typer.Option("--view", help="Then show them in a browser, until Ctrl-C.")
+    ] = False,
+) -> None:
     """Tail a made-up log and show its traces. Needs no account and no network, and ends by itself."""
     from kong_ai_tracing import demo
 
-    finish(demo.run)
+    finish(lambda: demo.run(view=in_browser))
 
 
 app.command()(kong_config)

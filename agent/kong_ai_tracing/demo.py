@@ -36,12 +36,21 @@ _STOP_SECONDS = 5.0
 _OUR_SETTINGS = ("KONG_AI_TRACING_", "LANGFUSE_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_")
 
 
-def run(scene_seconds: float = _SCENE_SECONDS, patience_seconds: float = _PATIENCE_SECONDS) -> int:
-    """Play the demo; 0 when all traces arrived, else 1."""
+def run(
+    scene_seconds: float = _SCENE_SECONDS, patience_seconds: float = _PATIENCE_SECONDS, *, view: bool = False
+) -> int:
+    """Play the demo; 0 when all traces arrived, else 1. With `view` they are then served to a browser."""
     console = console_for(sys.stdout)
     with TemporaryDirectory(prefix="kong-ai-tracing-demo-") as folder:
         demo = _Demo(Path(folder), console)
-        return demo.play(scene_seconds, patience_seconds)
+        code = demo.play(scene_seconds, patience_seconds)
+        if view and code == 0:
+            console.print("\nThe same traces in a browser:")
+            sys.stdout.flush()
+            demo.serve()
+        elif code == 0:
+            demo.say_what_is_next()
+        return code
 
 
 class _Demo:
@@ -83,8 +92,16 @@ class _Demo:
         self._news.close()
         if not self._complete():
             return self._apologise()
-        self._say_goodbye()
+        self._sum_up()
         return 0
+
+    def serve(self) -> None:
+        """The embedded viewer over what was traced, until Ctrl-C."""
+        from kong_ai_tracing import view
+        from kong_ai_tracing.config import load_config
+
+        config = load_config(self._config, {})
+        view.run(config, [], listen="127.0.0.1:0", open_browser=False)
 
     @contextmanager
     def _daemon(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -159,19 +176,22 @@ class _Demo:
     def _calls(self) -> int:
         return sum("origin" in each for trace in self._traces.values() for each in trace["observations"])
 
-    def _say_goodbye(self) -> None:
+    def _sum_up(self) -> None:
         observations = [each for trace in self._traces.values() for each in trace["observations"]]
         errors = sum(each.get("level") == "ERROR" for each in observations)
         web = len(self._scenes) - self._ai_lines()
         self._console.print(
             f"\n{len(self._scenes)} lines written, one rotation. {self._calls()} AI calls became "
             f"{len(self._traces)} traces, {errors} of them with an error; {web} lines of other traffic were "
-            "left alone.\n\n"
-            "What to do next:",
+            "left alone.",
             soft_wrap=True,
         )
+
+    def say_what_is_next(self) -> None:
+        self._console.print("\nWhat to do next:")
         program = _program()
         for arguments, purpose in (
+            ("demo --view", "the same once more, and then in a browser"),
             ("preview /path/to/kong/file.log", "the same for a log of yours: nothing is sent or stored"),
             ("config init -c config.toml", "a commented configuration: log paths, keys of Langfuse"),
             ("check -c config.toml", "finds what would keep traces from arriving, with the fix"),
