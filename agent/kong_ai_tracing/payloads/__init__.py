@@ -111,8 +111,9 @@ def read_request(sketch: Sketch, hint: Dialect | None) -> tuple[Dialect, Asked]:
         return hint or coarse.UNKNOWN, Asked()
     if fields is None:
         return hint or coarse.UNKNOWN, Asked(input=dump(text), prompt_length=len(text))
-    candidates = _REQUESTS_BY_SHAPE if hint is None else (hint, *_REQUESTS_BY_SHAPE)
-    for dialect in candidates:
+    if hint is not None and hint.is_request(fields):
+        return hint, hint.read_request(fields)
+    for dialect in _REQUESTS_BY_SHAPE:
         if dialect.is_request(fields):
             return dialect, dialect.read_request(fields)
     return hint or coarse.UNKNOWN, coarse.UNKNOWN.read_request(fields)
@@ -145,8 +146,9 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
 
 def _read_fields(sketch: Sketch, hint: Dialect) -> Answered:
     fields = sketch.fields or {}
-    first: tuple[Dialect, ...] = (hint,) if hint is completions.DIALECT else ()
-    for dialect in (*first, *_ANSWERS_BY_SHAPE):
+    if hint is completions.DIALECT and hint.is_response(fields):
+        return hint.read_response(fields)
+    for dialect in _ANSWERS_BY_SHAPE:
         if dialect.is_response(fields):
             return dialect.read_response(fields)
     if failure := failure_of(fields):

@@ -24,23 +24,24 @@ from kong_ai_tracing.payloads.dialect import (
     text_length,
     word_of,
 )
-from kong_ai_tracing.payloads.reasoning import MENTIONED, with_thinking
+from kong_ai_tracing.payloads.reasoning import Thoughts, with_thinking
 
 
 class _Message(Struct):
     content: str | list[Any] | None = None
 
 
-_MESSAGE = Decoder(_Message)
+class _Answer(Thoughts):
+    content: str | list[Any] | None = None
+
+
 _MESSAGES = Decoder(list[_Message])
+_ANSWER = Decoder(_Answer)
+_OBJECTS = re.compile(rb"[\[\s]*(?:[{}\]]|$)")
 
 
 def _is_request(fields: Fields) -> bool:
-    messages = fields.get("messages")
-    if messages is None:
-        return False
-    head = bytes(memoryview(messages)[:64]).lstrip(b"[ \t\r\n")
-    return not head or head[:1] in b"{]}"
+    return "messages" in fields and _OBJECTS.match(fields["messages"]) is not None
 
 
 def _read_request(fields: Fields) -> Asked:
@@ -75,22 +76,35 @@ def _read_response(fields: Fields) -> Answered:
     found = answered(fields, choices)
     messages = [message for choice in choices if (message := _message_of(choice)) is not None]
     if messages:
-        found.output = (
-            _with_sources(messages[0], fields) if len(messages) == 1 else b"[" + b",".join(messages) + b"]"
-        )
-        found.response_length = sum(map(_content_length, choices))
+        texts = [text for text, _ in messages]
+        found.output = _with_sources(texts[0], fields) if len(texts) == 1 else b"[" + b",".join(texts) + b"]"
+        found.response_length = sum([length for _, length in messages])
     return found
 
 
-def _message_of(choice: Fields) -> bytes | None:
+def _message_of(choice: Fields) -> tuple[bytes, int] | None:
+    """The message of a choice, and the characters of text in it. Most travel on as the text they are."""
     if "message" in choice:
-        message = raw_text(choice["message"])
-        if MENTIONED.search(message) and isinstance(value := value_of(message), dict):
-            return dump(with_thinking({"role": "assistant"} | value))
-        return _with_role(message)
+        raw = choice["message"]
+        try:
+            answer = _ANSWER.decode(raw)
+        except (ValueError, RecursionError):
+            return _odd_message(raw)
+        if isinstance(answer.content, list) or answer.are_told:
+            return _odd_message(raw)
+        return _with_role(raw_text(raw)), len(answer.content or "")
     if "text" in choice:
-        return object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
+        text = object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
+        return text, text_length(value_of(choice["text"]))
     return None
+
+
+def _odd_message(raw: Raw) -> tuple[bytes, int]:
+    """A message that says more than a text, such as thoughts, or is none."""
+    message = table(value_of(raw))
+    length = text_length(message.get("content"))
+    told = with_thinking(message)
+    return _with_role(raw_text(raw)) if told is message else dump({"role": "assistant"} | told), length
 
 
 def _with_sources(message: bytes, fields: Fields) -> bytes:
@@ -110,16 +124,6 @@ def _with_role(message: bytes) -> bytes:
     if message.startswith(b'{"') and b'"role"' not in message:
         return b'{"role":"assistant",' + message[1:]
     return message
-
-
-def _content_length(choice: Fields) -> int:
-    message = choice.get("message")
-    if message is None:
-        return text_length(value_of(choice.get("text")))
-    try:
-        return text_length(_MESSAGE.decode(message).content)
-    except (ValueError, RecursionError):
-        return text_length(table(value_of(message)).get("content"))
 
 
 def _read_events(stream: EventStream) -> Answered:

@@ -22,9 +22,9 @@ def has_choices(fields: Fields) -> bool:
     """Whether an answer holds choices, be it an empty list or Kong's `{}` for one."""
     if "choices" not in fields:
         return False
-    if is_empty(fields["choices"]):
-        return "usage" in fields or "object" in fields
-    return _CHOICE_MEMBER.search(fields["choices"]) is not None
+    if _CHOICE_MEMBER.search(fields["choices"]):
+        return True
+    return is_empty(fields["choices"]) and ("usage" in fields or "object" in fields)
 
 
 def is_chunk(event: dict[str, Any]) -> bool:
@@ -41,12 +41,12 @@ def answered(fields: Fields, choices: list[Fields]) -> Answered:
         if finish_reason := word_of(choice.get("finish_reason")) or word_of(choice.get("stop_reason")):
             break
     # OpenRouter tells the error of a provider in the place of its choice.
-    failures = (failure_in(value_of(choice.get("error"))) for choice in choices if "error" in choice)
+    errors = [choice["error"] for choice in choices if "error" in choice]
     return Answered(
         model=word_of(fields.get("model")),
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=finish_reason,
         response_id=word_of(fields.get("id")),
         service_tier=word_of(fields.get("service_tier")),
-        failure=failure_of(fields) or next(filter(None, failures), None),
+        failure=failure_of(fields) or next(filter(None, map(failure_in, map(value_of, errors))), None),
     )

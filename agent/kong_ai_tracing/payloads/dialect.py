@@ -8,6 +8,7 @@ the answer in OpenAI's.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from re import Pattern
 from typing import Any, Literal
 
@@ -157,9 +158,25 @@ PARAMETERS = frozenset(
 """Settings of a request that are kept as model parameters."""
 
 
+_LONG_SETTINGS = 300
+"""From how many bytes on settings are not remembered."""
+
+
 def parameters_of(fields: Fields) -> dict[str, Any]:
-    """The settings among the members of a request."""
-    return settings_of({name: value_of(fields[name]) for name in PARAMETERS.intersection(fields)})
+    """The settings among the members of a request, not to be changed: a client asks for the same again and
+    again, and gets the same object."""
+    names = tuple([name for name in fields if name in PARAMETERS])
+    texts = tuple([bytes(fields[name]) for name in names])
+    if sum(map(len, texts)) < _LONG_SETTINGS:
+        return _known_settings(names, texts)
+    return _settings(names, texts)
+
+
+def _settings(names: tuple[str, ...], texts: tuple[bytes, ...]) -> dict[str, Any]:
+    return settings_of(dict(zip(names, map(value_of, texts), strict=True)))
+
+
+_known_settings = lru_cache(1024)(_settings)
 
 
 def is_streamed(fields: Fields) -> bool:

@@ -6,19 +6,37 @@ Several of them in one message say the same; the one that tells most is taken.
 
 from __future__ import annotations
 
-import re
 from typing import Any
+
+from msgspec import Struct
 
 from kong_ai_tracing.payloads.parts import Message, redacted_block, thinking_block
 from kong_ai_tracing.payloads.turns import content_of
 from kong_ai_tracing.payloads.values import dicts_of
 
-MENTIONED = re.compile(
-    rb'"(?:reasoning(?:_content|_details)?|thinking(?:_blocks)?)"(?!\s*:\s*(?:null|""|\[\s*\]))'
-)
-"""Whether the text of a message may have any; most have none and travel on as they are."""
 
-_NAMES = ("thinking_blocks", "reasoning_details", "reasoning_content", "reasoning", "thinking")
+class Thoughts(Struct):
+    """The members of a message that may tell what was thought, the one that tells most first."""
+
+    thinking_blocks: Any = None
+    reasoning_details: Any = None
+    reasoning_content: Any = None
+    reasoning: Any = None
+    thinking: Any = None
+
+    @property
+    def are_told(self) -> bool:
+        """Whether there may be any."""
+        return bool(
+            self.thinking_blocks
+            or self.reasoning_details
+            or self.reasoning_content
+            or self.reasoning
+            or self.thinking
+        )
+
+
+_NAMES = Thoughts.__struct_fields__
 _TEXTS = ("thinking", "text", "summary", "content")
 
 
