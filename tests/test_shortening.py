@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -12,9 +13,12 @@ from msgspec.structs import replace
 
 from kong_ai_tracing import otlp
 from kong_ai_tracing.calls import Observation
-from kong_ai_tracing.shortening import SHORTENED, shorten
+from kong_ai_tracing.shortening import SHORTENED, fitted, shorten
 from langfuse_rules import read_export
 from test_otlp import OBSERVATION, SPAN
+
+LABELS = 5_000
+"""More than the labels of the span take."""
 
 
 def shortened(observation: Observation, max_bytes: int) -> dict[str, Any]:
@@ -109,3 +113,53 @@ def test_what_is_no_json_is_cut_all_the_same(kind: str) -> None:
     cut = shorten(orjson.dumps(span), 4_000)
     assert cut is not None
     assert len(cut) <= 4_000
+
+
+def test_a_span_that_fits_is_not_touched() -> None:
+    """Nearly all do."""
+    assert fitted(SPAN, 100_000) is SPAN
+    nearly = replace(SPAN, observation=replace(OBSERVATION, input=messages("x" * 60_000)))
+    assert fitted(nearly, 100_000) is nearly
+
+
+def test_the_longest_texts_are_cut_before_a_span_is_encoded() -> None:
+    """The short ones stay whole; the cut is said in its place and in the metadata."""  # covers SNK-05
+    observation = replace(OBSERVATION, input=messages("short", "x" * 200_000, "y" * 20_000), output=b'"z"')
+    span = fitted(replace(SPAN, observation=observation), 100_000)
+    short, long, other = orjson.loads(span.observation.input or b"")
+    assert short["content"] == "short"
+    assert other["content"] == "y" * 20_000
+    assert long["content"].startswith("xxxx")
+    assert long["content"].endswith("bytes cut: too large for Langfuse]")
+    assert 80_000 < len(otlp.encode(span)) < 100_000 + LABELS
+    assert span.observation.metadata == {**OBSERVATION.metadata, SHORTENED: "input"}
+    assert span.observation.output == b'"z"'
+
+
+def test_many_small_things_are_cut_as_text_before_a_span_is_encoded() -> None:
+    """There is no long text in them to cut."""
+    observation = replace(OBSERVATION, output=orjson.dumps(["word"] * 50_000))
+    span = fitted(replace(SPAN, observation=observation), 100_000)
+    assert isinstance(orjson.loads(span.observation.output or b""), str)
+    assert len(otlp.encode(span)) < 100_000 + LABELS
+
+
+@given(
+    texts=st.lists(st.text(alphabet='a"\\\n€😀\x01', max_size=9_000), min_size=1, max_size=4),
+    ascii_only=st.booleans(),
+    limit=st.integers(5_000, 40_000),
+)
+def test_no_character_is_torn_before_a_span_is_encoded(
+    texts: list[str], ascii_only: bool, limit: int
+) -> None:
+    """Wherever the cut falls and however characters are written, the rest is JSON that begins as it did."""
+    text = json.dumps(texts, ensure_ascii=ascii_only).encode()
+    span = fitted(replace(SPAN, observation=replace(OBSERVATION, input=text)), limit)
+    read = orjson.loads(span.observation.input or b"")
+    if isinstance(read, list):
+        assert all(
+            there == given or given.startswith(there.rpartition("… [")[0])
+            for there, given in zip(read, texts, strict=True)
+        )
+    _, violations = read_export(otlp.join([otlp.encode(span)]), "application/json")
+    assert violations == []

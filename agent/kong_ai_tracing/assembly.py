@@ -39,6 +39,7 @@ class Nowhere:
     def __init__(self, like: Destination) -> None:
         self._like = like
         self.patience_seconds = like.patience_seconds
+        self.max_span_bytes = like.max_span_bytes
 
     def encode(self, span: Span) -> bytes:
         return self._like.encode(span)
@@ -204,6 +205,7 @@ def batcher_of(
         max_bytes=config.delivery.batch_max_bytes,
         max_age_seconds=config.delivery.batch_max_age_seconds,
         max_spans=throttle.max_spans if throttle is not None else None,
+        max_span_bytes=destination.max_span_bytes,
         random=random.random,
     )
 

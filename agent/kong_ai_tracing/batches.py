@@ -12,6 +12,7 @@ from isal import igzip
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from kong_ai_tracing import shortening
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.spans import Span
 
@@ -79,6 +80,7 @@ class Batcher:
         max_bytes: int,
         max_age_seconds: float,
         max_spans: int | None = None,
+        max_span_bytes: int | None = None,
         clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] = lambda: 0.0,
     ) -> None:
@@ -86,6 +88,7 @@ class Batcher:
         self._number = first_number
         self._max_bytes = max_bytes
         self._max_spans = max_spans or sys.maxsize
+        self._max_span_bytes = max_span_bytes or sys.maxsize
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._random = random
@@ -93,6 +96,7 @@ class Batcher:
         self._calls = bytearray()
         self._bytes = 0
         self._follows = 0
+        self._shortened = 0
         self._new_roots: dict[str, int] = {}
         self._sent_in: OrderedDict[str, int] = OrderedDict()
         """The number of the batch with the newest version, by the id of each root that may be sent again."""
@@ -113,7 +117,9 @@ class Batcher:
             elif earlier < self._number:
                 self._follows = max(self._follows, earlier)
             self._note_root(span.id, self._number)
-        part = self._form.encode(span)
+        fitted = shortening.fitted(span, self._max_span_bytes)
+        self._shortened += fitted is not span
+        part = self._form.encode(fitted)
         self._parts.append(part)
         self._calls.append(is_call)
         self._bytes += len(part)
@@ -135,11 +141,13 @@ class Batcher:
         if self._parts:
             data = self._form.join(self._parts)
             body = Body(len(self._parts), data, follows=self._follows, calls=bytes(self._calls))
+        if self._shortened:
+            progress.counts["spans_shortened"] += self._shortened
         batch = Batch(self._number, body, progress, self._new_roots)
         self._number += 1
         self._parts = []
         self._calls.clear()
-        self._bytes = self._follows = 0
+        self._bytes = self._follows = self._shortened = 0
         self._new_roots = {}
         return batch
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, TypeAlias
 
 import orjson
@@ -27,7 +27,9 @@ _STRING: Decoder[str | None] = Decoder(str | None)
 _UNREADABLE = (ValueError, RecursionError)
 """msgspec's, orjson's and the standard library's errors, and UnicodeError, are all ValueErrors."""
 
+_BACKSLASH = 92
 _LARGEST_INTEGER = 2**63
+_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _SUSPICIOUS = re.compile(rb"\\u(?:0000|[dD][89a-fA-F])")
 """A pattern, because it is found in a third of the time that `in` takes for its first two characters."""
 _ESCAPES = re.compile(
@@ -164,6 +166,25 @@ def value_of(text: str | bytes | Raw | None) -> Any:
 def object_text(members: Mapping[str, bytes]) -> bytes:
     """A JSON object of members that are JSON texts already."""
     return b"{" + b",".join(b"%b:%b" % (dump(name), text) for name, text in members.items()) + b"}"
+
+
+def end_of_string(text: bytes, start: int) -> int:
+    """The index behind the quote that ends the string which begins at `start`; the end of a cut text."""
+    end = text.find(b'"', start + 1)
+    if end >= 0 and text[end - 1] != _BACKSLASH:
+        return end + 1
+    match = _REST_OF_STRING.match(text, start + 1)
+    return match.end() if match else len(text)
+
+
+def long_strings(text: bytes, shortest: int) -> Iterator[tuple[int, int]]:
+    """Where strings of so many bytes begin and end in a JSON text, with their quotes; the last may be cut."""
+    start = text.find(b'"')
+    while start >= 0:
+        end = end_of_string(text, start)
+        if end - start >= shortest:
+            yield start, end
+        start = text.find(b'"', end)
 
 
 def is_empty(text: Raw | None) -> bool:

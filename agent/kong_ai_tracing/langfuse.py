@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 _STEPS_IN_TIME = 4
 _MAX_SPAN_BYTES = 9_000_000
 """Langfuse's own writer cuts larger ones to pieces."""
+_LABEL_BYTES = 100_000
+"""More than all that is neither input nor output takes."""
 _OTHER: dict[Transport, Transport] = {"otlp": "ingestion", "ingestion": "otlp"}
 
 
@@ -49,6 +51,7 @@ class Langfuse:
     """A destination. Over which of its two ways it is reached shows with the first body."""
 
     name = "langfuse"
+    max_span_bytes = _MAX_SPAN_BYTES - _LABEL_BYTES
 
     def __init__(
         self,

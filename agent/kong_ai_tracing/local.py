@@ -21,6 +21,7 @@ class Local:
     name = "local"
     patience_seconds = 0.0
     """A disk either takes it or says no."""
+    max_span_bytes = None
 
     def __init__(self, open_store: Callable[[], LocalStore]) -> None:
         self._open_store = open_store

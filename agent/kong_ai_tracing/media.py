@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode, urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 
 import orjson
 from msgspec import Raw, Struct
 from msgspec.json import Decoder
 
-from kong_ai_tracing.jsontext import string_of
+from kong_ai_tracing.jsontext import long_strings, string_of
 from kong_ai_tracing.mediaruns import SHORTEST, Run, may_hold, runs_in
 from kong_ai_tracing.mediatypes import UNKNOWN, beginning_of, type_of_word
 
@@ -99,7 +99,7 @@ def without_media(text: bytes, name: Naming) -> bytes:
 def _rewritten(text: bytes, name: Naming, depth: int) -> bytes:
     parts: list[bytes] = []
     copied = 0
-    for start, end in _long_strings(text):
+    for start, end in long_strings(text, SHORTEST):
         string = text[start:end]
         if not may_hold(string):
             continue
@@ -148,19 +148,6 @@ def _type_beside(before: bytes, after: bytes) -> str | None:
     """What another member of the same object says of the type."""
     found = _TYPED.findall(before)[-1:] or _TYPED.findall(after)[:1]
     return type_of_word(found[0].decode("ascii", "replace")) if found else None
-
-
-def _long_strings(text: bytes) -> Iterator[tuple[int, int]]:
-    """Where the long strings of a JSON text begin and end, with their quotes; the last one may be cut."""
-    start = text.find(b'"')
-    while start >= 0:
-        end = text.find(b'"', start + 1)
-        while end >= 0 and _is_escaped(text, end):
-            end = text.find(b'"', end + 1)
-        end = len(text) if end < 0 else end + 1
-        if end - start >= SHORTEST:
-            yield start, end
-        start = text.find(b'"', end)
 
 
 def _is_escaped(text: bytes, place: int) -> bool:

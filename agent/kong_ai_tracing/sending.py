@@ -34,6 +34,10 @@ class Destination(WireForm, Protocol):
     patience_seconds: float
     """A request that has not ended after so long is given up."""
 
+    @property
+    def max_span_bytes(self) -> int | None:
+        """What input and output of a span may take, where that is known before it is sent."""
+
     async def send(self, body: Body) -> Outcome: ...
 
     def split(self, data: bytes) -> list[bytes]: ...

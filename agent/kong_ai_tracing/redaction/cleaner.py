@@ -16,15 +16,13 @@ import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from kong_ai_tracing.jsontext import string_of, value_of
+from kong_ai_tracing.jsontext import end_of_string, string_of, value_of
 from kong_ai_tracing.redaction.named import is_secret, kind_of_name
 from kong_ai_tracing.redaction.rules import Rule
 from kong_ai_tracing.redaction.texts import SHORTEST, Counts, TextCleaner, placeholder
 from kong_ai_tracing.redaction.work import STRING_STEPS, UNSEARCHED, TooMuchWorkError, Work
 
-_BACKSLASH = 92
 _WHOLE_STRINGS = re.compile(rb'(?:[^"]*+"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
-_REST_OF_STRING = re.compile(rb'[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 _COLON = re.compile(rb"\s*+:\s*+")
 _NUMBER = re.compile(rb"-?[0-9][0-9.eE+-]*+")
 _ANY_JSON = Decoder(Raw)
@@ -92,7 +90,7 @@ class Cleaner:
                 self._clean_numbers(written, position, start, kind, counts, work, every=every)
             if hint == len(text) and kind is None and not every:
                 break
-            end = _end_of_string(text, start)
+            end = end_of_string(text, start)
             if hint < end or kind is not None or every:
                 work.spend(STRING_STEPS)
                 value = _unescaped(text, start, end)
@@ -196,15 +194,6 @@ def _unless_named(value: bytes, cleaned: bytes, kind: str | None, counts: Counts
         return None
     counts[kind] += 1
     return placeholder(kind)
-
-
-def _end_of_string(text: bytes, start: int) -> int:
-    """The index behind the quote that ends the string which begins at `start`."""
-    end = text.find(b'"', start + 1)
-    if end >= 0 and text[end - 1] != _BACKSLASH:
-        return end + 1
-    match = _REST_OF_STRING.match(text, start + 1)
-    return match.end() if match else len(text)
 
 
 def _before(text: bytes, position: int, place: int) -> int:
