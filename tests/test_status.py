@@ -10,10 +10,11 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 from rich.console import Console
 
 from kong_ai_tracing.config import Config, Delivery
-from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.identity import FileRecord, digest_of
 from kong_ai_tracing.lines import EMPTY_MARKER
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import LOCK_NAME
@@ -85,6 +86,16 @@ def test_lag_counts_the_unread_bytes_of_files_also_of_those_never_read(log):
     said = report(stored(record(log, offset=900)), log_paths=(f"{log.parent}/ai.log*",))
     assert said.lag_bytes == 150
     assert [file.lag_bytes for file in said.files] == [100, 50]
+
+
+def test_a_copy_of_a_known_file_is_not_behind(log):
+    """It waits until the log is gone, and is read then; a file that begins otherwise is unread."""
+    head = log.read_bytes()
+    known = replace(record(log), head_length=len(head), head_digest=digest_of(head))
+    log.with_name("ai.log.bak").write_bytes(head)
+    log.with_name("ai.log.other").write_bytes(b"y" * 1000)
+    said = report(stored(known), log_paths=[f"{log}*"])
+    assert {file.path: file.lag_bytes for file in said.files} == {str(log): 0, f"{log}.other": 1000}
 
 
 def test_lag_is_told_in_seconds_by_the_oldest_unread_request(log):

@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.logaccess import matching_files
 from kong_ai_tracing.config import Config
-from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.copies import Heads
+from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord
 from kong_ai_tracing.patterns import family_of
 from kong_ai_tracing.projects import projects_of
 from kong_ai_tracing.quantities import readable_span
@@ -148,9 +149,13 @@ def _lags(config: Config, name: str, records: list[FileRecord], now: float) -> l
     for identity, record in known.items():
         path = _path_now(record.path, identity)
         files.append(_lag(str(path), record.offset, _size_of(path, identity), now))
+    heads = Heads(record for record in known.values() if record.head_length >= TELLING_BYTES)
     for path in _readable_matches(config):
         status = path.stat()
-        if (status.st_dev, status.st_ino) not in known and path.suffix not in _COMPRESSED:
+        if (status.st_dev, status.st_ino) in known or path.suffix in _COMPRESSED:
+            continue
+        # A copy waits until its original is gone: it is not behind.
+        if not heads.find(_head_of(path)):
             files.append(_lag(str(path), 0, status.st_size, now))
     return [replace(file, destination=name) for file in sorted(files, key=lambda file: file.path)]
 
@@ -161,6 +166,14 @@ def _readable_matches(config: Config) -> Iterator[Path]:
             yield from matching_files(pattern)
         except OSError:
             continue  # closed to whoever asks; the daemon may well see more
+
+
+def _head_of(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(HEAD_BYTES)
+    except OSError:
+        return b""
 
 
 def _lag(path: str, offset: int, size: int | None, now: float) -> FileLag:
