@@ -35,7 +35,7 @@ ORDER = """
     statussentence sdnotify heartbeat
     tree progressbar service vitals following checks statusreport status statuspage
     daemon backfillaccount backfill preview check statustext topsamples topscreen top
-    states refusedbodies refusedtext refused checkpoint demolines demostory demo view
+    states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     kong kongcommand
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
