@@ -14,7 +14,7 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
     errors threads memory ids times jsontext excerpts quantities secret endpoint listenaddress outcomes
-    archivefiles
+    archivefiles remotestores remotefiles
     lines identity notices patterns streams copies streamtable rotationrisk settling
     catalog compressed files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage

@@ -134,6 +134,13 @@ class Content:
         room = bytearray(max_bytes)
         return bytes(room[: self.read_into(memoryview(room))])
 
+    def skip_to(self, offset: int) -> bool:
+        """Go to an offset without reading what stands before it; False where that cannot be."""
+        if not self.compressed:
+            self._raw.seek(offset)
+            self.position = offset
+        return not self.compressed
+
     def close(self) -> None:
         self._file.close()
         self._raw.close()

@@ -1,4 +1,4 @@
-"""What an operator names, as paths of files: files, patterns, directories, and what comes through a pipe."""
+"""What an operator names, as places of files: files, patterns, directories, URLs, pipes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
-from kong_ai_tracing.archives import ArchiveError
+from kong_ai_tracing.archives import ArchiveError, Place
+from kong_ai_tracing.remotestores import is_url, named_by
 from kong_ai_tracing.statedir import StateLock, as_store_error, prepare_state_dir
 
 STDIN = "-"
@@ -41,8 +42,8 @@ class Named(contextlib.ExitStack):
         self._floor_bytes = free_space_floor_bytes
         self.spooled: list[Path] = []
 
-    def paths(self, words: Sequence[str | Path]) -> list[Path]:
-        """Raises ArchiveError for a word that stands for nothing."""
+    def paths(self, words: Sequence[str | Path]) -> list[Place]:
+        """Raises ArchiveError or RemoteError for a word that stands for nothing."""
         return list(dict.fromkeys(path for word in words for path in self._paths_of(str(word))))
 
     def done(self) -> None:
@@ -50,9 +51,12 @@ class Named(contextlib.ExitStack):
         while self.spooled:
             self.spooled.pop().unlink(missing_ok=True)
 
-    def _paths_of(self, word: str) -> Iterator[Path]:
+    def _paths_of(self, word: str) -> Iterator[Place]:
         if word == STDIN:
             yield self._spool(sys.stdin.buffer)
+            return
+        if is_url(word):
+            yield from named_by(word, _is_log_like)
             return
         path = Path(word)
         if path.is_dir():

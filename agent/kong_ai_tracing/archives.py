@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import blake2b
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal, TypeAlias, cast
 
 import orjson
 from msgspec import Struct
@@ -33,11 +34,18 @@ from kong_ai_tracing.lines import (
     marker_of,
 )
 from kong_ai_tracing.notices import Notice
+from kong_ai_tracing.remotefiles import RemoteReader
+from kong_ai_tracing.remotestores import RemoteError, RemoteFile, is_url
+
+Place: TypeAlias = Path | RemoteFile
+"""Where an archive lies."""
 
 _HEAD_BYTES = 64 * 1024
 """The least that two files must have in common to hold the same content. The first line is part of it as a
 whole: one long system prompt can begin the lines of a route, but each line has a request id of its own."""
 _PIECE_BYTES = 1 << 20
+_LOOKS_AT_ONCE = 16
+"""At so many objects of a store: each look waits for its answers."""
 
 
 class ArchiveError(OperatorError):
@@ -54,6 +62,7 @@ class _Part(Struct, frozen=True):
 
 
 class _Archive(Struct, frozen=True):
+    place: Place
     record: FileRecord
     compressed: bool
     size_bytes: int
@@ -68,18 +77,18 @@ class Archives:
 
     `records` are what an earlier run left: files known from it are taken up where it was. `delivered` is what
     others read and delivered: what of it is found again is passed over.
-    Raises ArchiveError for a path that is not a readable file.
+    Raises ArchiveError or RemoteError for a place where no readable file is.
     """
 
     def __init__(
         self,
-        paths: Sequence[Path],
+        places: Sequence[Place],
         records: Iterable[FileRecord],
         *,
         delivered: Iterable[FileRecord] = (),
         max_line_bytes: int,
     ) -> None:
-        looks = [_look_at(path, max_line_bytes) for path in dict.fromkeys(paths)]
+        looks = _looks_at(list(dict.fromkeys(places)), max_line_bytes)
         self._archives = _identified(looks, list(records), _telling(delivered))
         self._reached = {
             archive.record.file_id: (archive.record.offset, archive.record.marker)
@@ -93,6 +102,7 @@ class Archives:
         self._parts: list[_Part] = []
         """Those of the current file that are ahead."""
         self._rereading: Content | None = None
+        self._reread_place: Place | None = None
         self._announced = False
         self._notices: list[Notice] = []
         self._finished_bytes = 0
@@ -147,9 +157,10 @@ class Archives:
         It may be of a file that this run was not asked to read. Asked for in the order of the files, many
         lines cost one reading: to begin anew for each would take hours in a large compressed file.
         """
-        paths = [one.record.path for one in self._archives if one.record.file_id == origin.file_id]
-        for path in dict.fromkeys([*paths, origin.file]):
-            if line := await asyncio.to_thread(self._read_line, path, origin):
+        known = [one.place for one in self._archives if one.record.file_id == origin.file_id]
+        elsewhere = RemoteFile.at(origin.file) if is_url(origin.file) else Path(origin.file)
+        for place in dict.fromkeys([*known, elsewhere]):
+            if line := await asyncio.to_thread(self._read_line, place, origin):
                 return line
         return None
 
@@ -157,14 +168,15 @@ class Archives:
         self._close()
         self._end_rereading()
 
-    def _read_line(self, path: str, origin: Origin) -> Line | None:
+    def _read_line(self, place: Place, origin: Origin) -> Line | None:
         content = self._rereading
-        if content is None or content.path != path or content.position > origin.offset:
+        if content is None or self._reread_place != place or content.position > origin.offset:
             self._end_rereading()
             try:
-                content = self._rereading = Content(path)
-            except OSError:
+                content = self._rereading = _content_of(place)
+            except (OSError, RemoteError):
                 return None
+            self._reread_place = place
         if _skip_to(content, origin.offset, EMPTY_MARKER) != "there":
             return None
         data = b""
@@ -183,12 +195,12 @@ class Archives:
         self._end_rereading()
         record = archive.record
         offset, marker = self._reached[record.file_id]
-        self._content = Content(record.path)
+        self._content = _content_of(archive.place)
         if _skip_to(self._content, offset, marker) == "other":
             message = "not the content that was read before: it is read from its beginning"
             self._notices.append(Notice("changed", record.path, message))
             self._content.close()
-            self._content = Content(record.path)
+            self._content = _content_of(archive.place)
             offset = 0
         self._cutter.start(record.path, record.file_id, offset)
         self._parts = list(archive.parts)
@@ -217,7 +229,7 @@ class Archives:
         if _skip_to(self._content, part.end, part.marker) == "there":
             return True
         self._content.close()
-        self._content = Content(archive.record.path)
+        self._content = _content_of(archive.place)
         _skip_to(self._content, offset, EMPTY_MARKER)
         return False
 
@@ -313,6 +325,22 @@ def _digest(head: bytes) -> bytes:
     return blake2b(head, digest_size=16).digest()
 
 
+def _content_of(place: Place) -> Content:
+    """Raises OSError or RemoteError."""
+    if isinstance(place, Path):
+        return Content(str(place))
+    return Content(place.name, cast(BinaryIO, RemoteReader(place)))
+
+
+def _looks_at(places: Sequence[Place], max_head_bytes: int) -> list[_Archive]:
+    local = [_look_at(place, max_head_bytes) for place in places if isinstance(place, Path)]
+    remote = [place for place in places if not isinstance(place, Path)]
+    if not remote:
+        return local
+    with ThreadPoolExecutor(_LOOKS_AT_ONCE) as threads:
+        return local + list(threads.map(lambda file: _look_at_remote(file, max_head_bytes), remote))
+
+
 def _look_at(path: Path, max_head_bytes: int) -> _Archive:
     """What a file is, and its beginning; nothing more is read."""
     try:
@@ -320,17 +348,40 @@ def _look_at(path: Path, max_head_bytes: int) -> _Archive:
             raise ArchiveError(f"{path} is a directory; name its files, for example {path}/*.log*")
         status = path.stat()
         with closing(Content(str(path))) as content:
-            head = _read_head(content, max_head_bytes)
-            if not head and content.damage:
-                raise ArchiveError(f"{path} cannot be read: {content.damage}")
-            started_at = _started_at_ms(head)
+            seen = _Seen(path, str(path.absolute()), status.st_size, status.st_mtime * 1000)
+            return _archive_of(seen, content, max_head_bytes, device=status.st_dev, inode=status.st_ino)
     except OSError as error:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
+
+
+def _look_at_remote(file: RemoteFile, max_head_bytes: int) -> _Archive:
+    """The same of an object: it is known by its beginning alone, wherever it is moved."""
+    reader = RemoteReader(file)
+    with closing(Content(file.name, cast(BinaryIO, reader))) as content:
+        seen = _Seen(file, file.name, reader.size, reader.modified_ms)
+        return _archive_of(seen, content, max_head_bytes)
+
+
+class _Seen(Struct, frozen=True):
+    """What a file's surroundings say of it."""
+
+    place: Place
+    name: str
+    size_bytes: int
+    modified_ms: float
+
+
+def _archive_of(
+    seen: _Seen, content: Content, max_head_bytes: int, *, device: int = 0, inode: int = 0
+) -> _Archive:
+    head = _read_head(content, max_head_bytes)
+    if not head and content.damage:
+        raise ArchiveError(f"{seen.name} cannot be read: {content.damage}")
     record = FileRecord(
         file_id=0,
-        path=str(path.absolute()),
-        device=status.st_dev,
-        inode=status.st_ino,
+        path=seen.name,
+        device=device,
+        inode=inode,
         generation=None,
         head_length=len(head),
         head_digest=_digest(head),
@@ -338,7 +389,8 @@ def _look_at(path: Path, max_head_bytes: int) -> _Archive:
         marker=EMPTY_MARKER,
         begun=0,
     )
-    return _Archive(record, content.compressed, status.st_size, started_at or status.st_mtime * 1000, head)
+    started_at_ms = _started_at_ms(head) or seen.modified_ms
+    return _Archive(seen.place, record, content.compressed, seen.size_bytes, started_at_ms, head)
 
 
 def _read_head(content: Content, max_bytes: int) -> bytes:
@@ -358,6 +410,8 @@ def _read_head(content: Content, max_bytes: int) -> bytes:
 def _skip_to(content: Content, offset: int, marker: Marker) -> Literal["there", "ended", "other"]:
     """Go to an offset; `ended` when nothing stands behind it, `other` when other bytes stand before it."""
     tail = b""
+    if offset - content.position > MARKER_BYTES:
+        content.skip_to(offset - MARKER_BYTES)
     while content.position < offset:
         piece = content.read(min(offset - content.position, _PIECE_BYTES))
         if not piece:

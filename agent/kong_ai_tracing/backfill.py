@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from kong_ai_tracing import assembly
 from kong_ai_tracing.archivepaths import named
-from kong_ai_tracing.archives import Archives
+from kong_ai_tracing.archives import Archives, Place
 from kong_ai_tracing.backfillaccount import account_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
@@ -82,7 +82,7 @@ def _tell_of_spooled(paths: Sequence[Path]) -> None:
         )
 
 
-def _run(config: Config, paths: Sequence[Path], options: Options) -> int:
+def _run(config: Config, paths: Sequence[Place], options: Options) -> int:
     _tell_range(options.selection)
     projects = projects_of(config)
     is_live = is_running(config.state_dir) is True
@@ -126,7 +126,7 @@ def ledger_directory(state_dir: Path, selection: Selection, *, again: bool = Fal
     return ledger / _SELECTIONS_DIRECTORY / selection.name if selection.name else ledger
 
 
-def _run_for(project: Project, paths: Sequence[Path], options: Options, *, is_live: bool) -> _Ended:
+def _run_for(project: Project, paths: Sequence[Place], options: Options, *, is_live: bool) -> _Ended:
     state_dir = project.config.state_dir
     ledger = ledger_directory(state_dir, options.selection, again=options.again)
     destination = assembly.destination_of(project.config)
@@ -144,7 +144,7 @@ def _run_for(project: Project, paths: Sequence[Path], options: Options, *, is_li
 
 async def _deliver(
     project: Project,
-    paths: Sequence[Path],
+    paths: Sequence[Place],
     ledger: Path,
     store: Store,
     destination: Destination,

@@ -137,7 +137,7 @@ def backfill(
         list[str],
         typer.Argument(
             metavar="PATH...",
-            help="Log files, plain or compressed, in any order; patterns, directories; - for stdin.",
+            help="Log files, plain or compressed, in any order; patterns, directories, URLs; - for stdin.",
         ),
     ],
     since: SinceOption = None,
