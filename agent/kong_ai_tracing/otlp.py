@@ -7,12 +7,13 @@ JSON strings because it would keep OTLP's own maps as raw text.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from kong_ai_tracing import __version__
+from kong_ai_tracing.observations import Observation
 from kong_ai_tracing.repair import is_sound, repaired
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.tracejson import rfc3339
@@ -34,8 +35,15 @@ _HEAD = orjson.dumps(
 )[: -len(b"]}]}]}")]
 _TAIL = b"]}]}]}"
 
-_STATUS_ERROR = 2
-_SPAN_KIND_CLIENT = 3
+_SPAN = (
+    b'{"traceId":"%b","spanId":"%b","name":%b,"kind":3,'
+    b'"startTimeUnixNano":"%d000000","endTimeUnixNano":"%d000000","attributes":['
+)
+_TYPE = b'{"key":"langfuse.observation.type","value":{"stringValue":%b}}'
+_TEXT = b',{"key":"langfuse.%b","value":{"stringValue":%b}}'
+_NUMBER = b',{"key":"langfuse.%b","value":{"intValue":"%d"}}'
+_TEXTS = b',{"key":"langfuse.%b","value":{"arrayValue":{"values":[%b]}}}'
+_ERROR = b',"status":{"code":2,"message":%b}'
 
 
 def encode(span: Span) -> bytes:
@@ -45,82 +53,94 @@ def encode(span: Span) -> bytes:
     that takes half the time of decoding them and encoding them again.
     """
     try:
-        labels = _labels(span)
+        before, after = _before(span), _after(span)
     except TypeError:  # a lone surrogate, or a number beyond 64 bits
-        labels = None
-    if labels is None or not is_sound(span, *labels):
+        before = after = b""
+    if not before or not is_sound(span, before, after):
         span = repaired(span)
-        labels = _labels(span)
-    before, after = labels
+        before, after = _before(span), _after(span)
+    observation = span.observation
     return b"".join(
         (
             before,
-            *_content(b"langfuse.observation.input", span.observation.input),
-            *_content(b"langfuse.observation.output", span.observation.output),
+            *_content(b"input", observation.input),
+            *_content(b"output", observation.output),
             after,
         )
     )
 
 
-def _labels(span: Span) -> tuple[bytes, bytes]:
-    """What stands before input and output, and what after."""
-    observation, context = span.observation, span.context
-    before: list[dict[str, Any]] = []
-    _put(before, "langfuse.observation.type", observation.type)
-    _put(before, "langfuse.observation.level", observation.level)
-    _put(before, "langfuse.observation.status_message", observation.status_message)
-    _put(before, "langfuse.observation.model.name", observation.model)
-    _put_object(before, "langfuse.observation.model.parameters", observation.model_parameters)
-    if observation.prompt_name and observation.prompt_version is not None:
-        _put(before, "langfuse.observation.prompt.name", observation.prompt_name)
-        version = {"intValue": str(observation.prompt_version)}
-        before.append({"key": "langfuse.observation.prompt.version", "value": version})
-    _put_object(before, "langfuse.observation.usage_details", observation.usage_details)
-    _put_object(before, "langfuse.observation.cost_details", observation.cost_details)
-    _put_object(before, "langfuse.observation.metadata", observation.metadata)
-    if observation.completion_started_at_ms is not None:
-        completion_start = rfc3339(observation.completion_started_at_ms)
-        _put(before, "langfuse.observation.completion_start_time", completion_start)
-    head = {
-        "traceId": span.trace_id,
-        "spanId": span.id,
-        "name": observation.name,
-        "kind": _SPAN_KIND_CLIENT,
-        "startTimeUnixNano": f"{observation.started_at_ms}000000",
-        "endTimeUnixNano": f"{observation.ended_at_ms}000000",
-        "attributes": before,
-    }
-    after: list[dict[str, Any]] = []
-    _put(after, "langfuse.trace.name", context.trace_name)
-    _put(after, "langfuse.environment", context.environment)
-    _put(after, "langfuse.user.id", context.user_id)
-    _put(after, "langfuse.session.id", context.session_id)
-    _put(after, "langfuse.release", context.release)
-    _put(after, "langfuse.version", context.version)
-    _put_object(after, "langfuse.trace.metadata", context.metadata)
-    if context.tags:
-        values = [{"stringValue": tag} for tag in context.tags]
-        after.append({"key": "langfuse.trace.tags", "value": {"arrayValue": {"values": values}}})
-    rest: dict[str, Any] = {"attributes": after}
-    if span.parent_id is not None:
-        rest["parentSpanId"] = span.parent_id
-    if observation.level == "ERROR":
-        rest["status"] = {"code": _STATUS_ERROR, "message": observation.status_message or ""}
-    comma = b"," if after else b""
-    return orjson.dumps(head)[: -len(b"]}")], comma + orjson.dumps(rest)[len(b'{"attributes":[') :]
+def _before(span: Span) -> bytes:
+    """What stands before input and output: ids, times, and what the observation says beside them."""
+    observation = span.observation
+    first_token = observation.completion_started_at_ms
+    return b"".join(
+        (
+            _SPAN
+            % (
+                span.trace_id.encode(),
+                span.id.encode(),
+                orjson.dumps(observation.name),
+                observation.started_at_ms,
+                observation.ended_at_ms,
+            ),
+            _TYPE % orjson.dumps(observation.type),
+            _text(b"observation.level", observation.level),
+            _text(b"observation.status_message", observation.status_message),
+            _text(b"observation.model.name", observation.model),
+            _object(b"observation.model.parameters", observation.model_parameters),
+            _prompt(observation),
+            _object(b"observation.usage_details", observation.usage_details),
+            _object(b"observation.cost_details", observation.cost_details),
+            _object(b"observation.metadata", observation.metadata),
+            b"" if first_token is None else _text(b"observation.completion_start_time", rfc3339(first_token)),
+        )
+    )
 
 
-def _put(attributes: list[dict[str, Any]], key: str, value: str | None) -> None:
-    if value:
-        attributes.append({"key": key, "value": {"stringValue": value}})
+def _after(span: Span) -> bytes:
+    """What stands after them: the values of the trace, and how the span hangs in it."""
+    context, observation = span.context, span.observation
+    return b"".join(
+        (
+            _text(b"trace.name", context.trace_name),
+            _text(b"environment", context.environment),
+            _text(b"user.id", context.user_id),
+            _text(b"session.id", context.session_id),
+            _text(b"release", context.release),
+            _text(b"version", context.version),
+            _object(b"trace.metadata", context.metadata),
+            _tags(context.tags),
+            b"]",
+            b"" if span.parent_id is None else b',"parentSpanId":"%b"' % span.parent_id.encode(),
+            _ERROR % orjson.dumps(observation.status_message or "") if observation.level == "ERROR" else b"",
+            b"}",
+        )
+    )
 
 
-def _put_object(attributes: list[dict[str, Any]], key: str, value: dict[str, Any]) -> None:
-    if value:
-        _put(attributes, key, orjson.dumps(value).decode())
+def _text(key: bytes, value: str | None) -> bytes:
+    return _TEXT % (key, orjson.dumps(value)) if value else b""
 
 
-def _content(key: bytes, text: bytes | None) -> tuple[bytes, ...]:
+def _object(key: bytes, value: dict[str, Any]) -> bytes:
+    return _TEXT % (key, orjson.dumps(orjson.dumps(value).decode())) if value else b""
+
+
+def _prompt(observation: Observation) -> bytes:
+    name, version = observation.prompt_name, observation.prompt_version
+    if not name or version is None:
+        return b""
+    return _text(b"observation.prompt.name", name) + _NUMBER % (b"observation.prompt.version", version)
+
+
+def _tags(tags: Sequence[str]) -> bytes:
+    if not tags:
+        return b""
+    return _TEXTS % (b"trace.tags", orjson.dumps([{"stringValue": tag} for tag in tags])[1:-1])
+
+
+def _content(name: bytes, text: bytes | None) -> tuple[bytes, ...]:
     """The pieces of one more attribute, whose value is a JSON text as a JSON string."""
     if not text:
         return ()
@@ -128,12 +148,17 @@ def _content(key: bytes, text: bytes | None) -> tuple[bytes, ...]:
     # In a JSON text no other control character can stand than these, between its values.
     if b"\n" in text or b"\r" in text or b"\t" in text:
         text = text.replace(b"\n", rb"\n").replace(b"\r", rb"\r").replace(b"\t", rb"\t")
-    return b',{"key":"', key, b'","value":{"stringValue":"', text, b'"}}'
+    return b',{"key":"langfuse.observation.', name, b'","value":{"stringValue":"', text, b'"}}'
 
 
-def join(spans: Iterable[bytes]) -> bytes:
+def join(spans: Sequence[bytes]) -> bytes:
     """The request body that carries these encoded spans."""
-    return b"".join((_HEAD, b",".join(spans), _TAIL))
+    if not spans:
+        return _HEAD + _TAIL
+    parts = [*spans]
+    parts[0] = _HEAD + parts[0]
+    parts[-1] += _TAIL
+    return b",".join(parts)  # the only copy
 
 
 def split(body: bytes) -> list[bytes]:

@@ -40,8 +40,8 @@ def is_sound(span: Span, before: bytes, after: bytes) -> bool:
         and b"u0000" not in before
         and b"u0000" not in after
         and EARLIEST_MS < observation.started_at_ms <= observation.ended_at_ms < LATEST_MS
-        and all(_is_count(tokens) for tokens in observation.usage_details.values())
-        and all(_is_cost(dollars) for dollars in observation.cost_details.values())
+        and all(map(_is_count, observation.usage_details.values()))
+        and all(map(_is_cost, observation.cost_details.values()))
     )
 
 
