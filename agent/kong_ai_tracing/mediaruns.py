@@ -20,7 +20,10 @@ _LOOK = 32
 _LETTERS = rb"A-Za-z0-9+/_-"
 # With what escapes, line breaks and padding are made of: more than base64, never less.
 _ANY = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/_-=\\\r\n"
-_PROBE = re.compile(rb"[A-Za-z0-9+/_=\\\r\n-]{%d}" % _LOOK)
+_OTHER = re.compile(
+    rb"(?:.{%d}(?![A-Za-z0-9+/_=\\\r\n-]{%d}).{%d})*+" % (_LEAP - _LOOK, _LOOK, _LOOK), re.DOTALL
+)
+"""Leaps over what is no base64 at their ends."""
 _ALL = re.compile(rb"[A-Za-z0-9+/_=\\\r\n-]*")
 _FEW = re.compile(rb"[A-Za-z0-9+/_=\\\r\n-]{0,%d}" % SHORTEST)
 # Fifteen backslashes are an escape in an escape in an escape in an escape.
@@ -79,18 +82,18 @@ def runs_in(text: bytes) -> Iterator[Run]:
 
 def _candidates(text: bytes, rest: re.Pattern[bytes]) -> Iterator[tuple[int, int]]:
     """Long stretches of characters that may be base64, or what escapes and breaks it."""
-    probe, size, position, place = _PROBE.match, len(text), 0, _LEAP
-    while place < size:
-        if not probe(text, place - _LOOK):
-            place += _LEAP
-            continue
+    size, position = len(text), 0
+    while (place := _end(_OTHER.match(text, position)) + _LEAP) < size:
         before = max(position, place - SHORTEST)
         start = before + len(text[before : place - _LOOK].rstrip(_ANY))
-        found = rest.match(text, place)
-        position = found.end() if found else place
+        position = _end(rest.match(text, place))
         if position - start >= SHORTEST:
             yield start, position
-        place = position + _LEAP
+
+
+def _end(match: re.Match[bytes] | None) -> int:
+    assert match is not None, "both patterns match nothing, too"
+    return match.end()
 
 
 def _runs_between(text: bytes, start: int, end: int) -> Iterator[Run]:
