@@ -70,13 +70,13 @@ class Protection(Struct, frozen=True):
         """
         trace_id = call.context.trace_id
         observation = self._with_words(call.observation, trace_id, call.id, done)
-        children = [
-            replace(child, observation=self._with_words(child.observation, trace_id, child.id, done))
-            for child in call.children
-        ]
-        if observation is call.observation and not children:
-            return call
-        return replace(call, observation=observation, children=children)
+        if call.children:
+            children = [
+                replace(child, observation=self._with_words(child.observation, trace_id, child.id, done))
+                for child in call.children
+            ]
+            return replace(call, observation=observation, children=children)
+        return call if observation is call.observation else replace(call, observation=observation)
 
     def _with_words(
         self, observation: Observation, trace_id: str, observation_id: str, done: Protected

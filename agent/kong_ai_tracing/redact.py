@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import orjson
@@ -46,6 +47,7 @@ _REDACTED_ENVIRONMENT = "redacted"
 """A placeholder's brackets are nothing that Langfuse takes for the name of an environment."""
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 _MAX_EXPRESSION = 1000
+_NOTHING: Mapping[str, int] = {}
 
 
 class OwnPattern(Struct, frozen=True, forbid_unknown_fields=True):
@@ -108,13 +110,14 @@ class Redactor:
 
     def __init__(self, settings: RedactionSettings) -> None:
         self._cleaner = cleaner_of(settings)
+        self._is_needed = self._cleaner.searches
         self._of_ids = cleaner_of(settings, only_secrets=True)
 
-    def redact(self, call: AICall) -> tuple[AICall, Counts]:
+    def redact(self, call: AICall) -> tuple[AICall, Mapping[str, int]]:
         """The call without what must not leave, and how many of each kind it held."""
+        if not (self._is_needed and self._cleaner.may_change(_all_of_it(call))):
+            return call, _NOTHING
         counts: Counts = Counter()
-        if not self._cleaner.may_change(_all_of_it(call)):
-            return call, counts
         observation = self._observation(call.observation, counts)
         children = [
             replace(each, observation=self._observation(each.observation, counts)) for each in call.children
@@ -198,23 +201,25 @@ class Redactor:
 def _all_of_it(call: AICall) -> bytes:
     """Everything that a call says, as one JSON text: to look through it once costs least."""
     context = call.context
-    observations = [call.observation, *(child.observation for child in call.children)]
-    labels = dump(
-        (
-            [_labels(each) for each in observations],
-            context.trace_name,
-            context.environment,
-            context.user_id,
-            context.session_id,
-            context.tags,
-            context.release,
-            context.version,
-            context.metadata,
-            call.passed_over,
-        )
+    observations = [call.observation, *[child.observation for child in call.children]]
+    said = (
+        [_labels(each) for each in observations],
+        context.trace_name,
+        context.environment,
+        context.user_id,
+        context.session_id,
+        context.tags,
+        context.release,
+        context.version,
+        context.metadata,
+        call.passed_over,
     )
+    try:
+        labels = orjson.dumps(said)
+    except TypeError:  # a lone surrogate, or a number beyond 64 bits
+        labels = dump(said)
     bodies = [body for each in observations for body in (each.input, each.output) if body]
-    return b"[" + b",".join((labels, *bodies)) + b"]"
+    return b",".join((b"[null", *bodies, labels + b"]"))
 
 
 def _labels(observation: Observation) -> tuple[Any, ...]:

@@ -41,6 +41,11 @@ class Cleaner:
         self._names = names
         """The kinds for which a member's name is enough."""
 
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to be looked for."""
+        return self._texts.searches
+
     def may_change(self, json_text: bytes) -> bool:
         """Whether it is worth taking a JSON text apart."""
         return self._texts.hint(json_text, 0) < len(json_text) or self._may_be_own(json_text)

@@ -36,6 +36,11 @@ class TextCleaner:
         self._own_names = [name for name, _ in own]
         self.own = OwnFinder([expression for _, expression in own]) if own else None
 
+    @property
+    def searches(self) -> bool:
+        """Whether there is anything to be looked for."""
+        return self._finder is not None or self.own is not None
+
     def hint(self, text: bytes, position: int) -> int:
         """Where in a text, or in JSON as it is written, the next thing begins that a rule may remove; the
         length of the text when there is none."""
