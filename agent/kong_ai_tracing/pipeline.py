@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -20,6 +20,7 @@ from kong_ai_tracing.calls import AICall, CallSettings, calls_of
 from kong_ai_tracing.delivery import Delivery
 from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
+from kong_ai_tracing.gathering import Gathering
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
 from kong_ai_tracing.matching import Match, matcher_of, place_of
@@ -27,7 +28,7 @@ from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Restored
-from kong_ai_tracing.traces import Emission, Grouping
+from kong_ai_tracing.traces import Grouping
 from kong_ai_tracing.waits import Waits
 
 log = logging.getLogger(__name__)
@@ -91,15 +92,13 @@ class Pipeline:
         self._source = source
         self._settings = settings
         self._protection = protection
-        self._grouping = grouping
-        self._batcher = batcher
+        self._gathering = Gathering(grouping, batcher)
         self._delivery = delivery
         self._rhythm = rhythm
         self._wake = wake
         self._is_ours = matcher_of(match) if match is not None else None
         self._is_wanted = is_wanted
         self._clock = clock
-        self._progress = Progress()
         self._last_items: dict[int, Line | OversizedLine] = {}
         """The newest line of each file that the open batch covers."""
         self._log_now_ms = 0
@@ -113,10 +112,7 @@ class Pipeline:
 
     async def restore(self, restored: Restored, reread: Rereader) -> None:
         """Take up the calls that waited for company when an earlier run ended."""
-        self._grouping.restore(restored.remembered, restored.roots)
-        for trace in restored.remembered:
-            if trace.root_bytes:
-                self._batcher.sent_before(trace.root_id)
+        self._gathering.restore(restored.remembered, restored.roots)
         for held in restored.held:
             self._waits.note_step()
             call = held.call or await self._read_again(held.call_id, held.origin, reread)
@@ -129,7 +125,7 @@ class Pipeline:
                 if held.call is None:
                     self._progress.held[call.id] = call
                 self._advance_log_time(call)
-                self._grouping.add([call], self._log_now_ms)
+                self._gathering.hold([call], self._log_now_ms)
 
     async def run_live(self) -> None:
         """Follow the source until `stop`."""
@@ -190,7 +186,7 @@ class Pipeline:
             self._pass_over(chunk.passed)
         for item in chunk.items:
             self._carry(item)
-            if self._batcher.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
+            if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 await self._close_batch()
                 if self.stopping:
                     break
@@ -201,8 +197,8 @@ class Pipeline:
         self._pass_time()
         self._idle_since = self._clock()
         await self._release()
-        due_in_seconds = self._batcher.due_in_seconds
-        if self._batcher.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
+        due_in_seconds = self._gathering.due_in_seconds
+        if self._gathering.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
             await self._close_batch()
         if self.stopping:
             return
@@ -280,46 +276,14 @@ class Pipeline:
             return
         self._progress.counts["calls"] += len(calls)
         self._advance_log_time(calls[0])
-        # First, so that a group whose time is over is not joined by the call that shows it.
-        self._fill_batch()
-        emissions = self._grouping.add(calls, self._log_now_ms)
-        if emissions:
-            self._emit(emissions)
-        else:
-            for call in calls:
-                self._progress.held[call.id] = call
-            if repeated := self._grouping.take_repeated():
-                self._progress.counts["calls_repeated"] += repeated
+        self._gathering.add(calls, self._log_now_ms)
 
     async def _release(self, *, at_once: bool = False) -> None:
         """Let the groups go whose waiting is over, in as many batches as they fill."""
-        self._fill_batch(at_once=at_once)
-        while self._batcher.full and not self.stopping:
+        self._gathering.fill(self._log_now_ms, at_once=at_once)
+        while self._gathering.full and not self.stopping:
             await self._close_batch()
-            self._fill_batch(at_once=at_once)
-
-    def _fill_batch(self, *, at_once: bool = False) -> None:
-        """Group by group until the batch is full: what is left waits in its groups for the next one."""
-        while not self._batcher.full:
-            emissions = self._grouping.take(self._log_now_ms, at_once=at_once)
-            if not emissions:
-                break
-            self._emit(emissions)
-
-    def _emit(self, emissions: Iterable[Emission]) -> None:
-        progress = self._progress
-        for emission in emissions:
-            self._batcher.add(emission.span, is_call=emission.counts is None)
-            if emission.counts is not None:
-                progress.counts[emission.counts] += 1
-            if emission.released_call_id is not None:
-                progress.release(emission.released_call_id)
-            if emission.remembered is not None:
-                progress.remembered[emission.remembered.trace_id] = emission.remembered
-        for trace in self._grouping.shortened():
-            progress.remembered[trace.trace_id] = trace
-        for trace_id in self._grouping.forgotten():
-            progress.forget(trace_id)
+            self._gathering.fill(self._log_now_ms, at_once=at_once)
 
     def _set_aside(self, item: SetAside) -> None:
         # Without the offset, so that many such lines of one file are told in few words; the store has it.
@@ -335,19 +299,24 @@ class Pipeline:
     # -- spans → batches → delivery
 
     @property
+    def _progress(self) -> Progress:
+        """Of the open batch."""
+        return self._gathering.progress
+
+    @property
     def _has_progress(self) -> bool:
         return bool(self._last_items) or bool(self._progress)
 
     async def _close_batch(self) -> None:
         """Hand the open batch to the delivery, together with the progress that its end settles."""
-        if not self._has_progress and self._batcher.due_in_seconds is None:
+        if not self._has_progress and self._gathering.due_in_seconds is None:
             return
-        progress, self._progress = self._progress, Progress()
+        progress = self._progress
         for file_id, item in self._last_items.items():
             end = item.origin.offset + item.origin.length
             progress.positions[file_id] = Position(file_id, end, marker_of(item.tail))
         self._last_items = {}
-        await self._see_through(self._delivery.submit(self._batcher.close(progress)))
+        await self._see_through(self._delivery.submit(self._gathering.close()))
 
     async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
         """Wait for the delivery, which may have no room for as long as Langfuse or the disk are away."""
