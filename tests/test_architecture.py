@@ -15,8 +15,8 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 ORDER = """
     errors threads memory ids times jsontext excerpts quantities secret endpoint listenaddress outcomes
     archivefiles remotestores remotefiles
-    lines identity notices patterns streams copies streamtable rotationrisk settling
-    catalog compressed files watcher
+    lines identity notices patterns streams copies streamtable rotationrisk missing settling
+    newcomers catalog compressed files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage
     payloads sections providers
     observations labels contextsources mapping traceids places offers tracekeys

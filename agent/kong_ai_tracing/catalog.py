@@ -23,10 +23,12 @@ from kong_ai_tracing.identity import (
     see,
     stamp_of,
 )
+from kong_ai_tracing.missing import Sight
+from kong_ai_tracing.newcomers import copies_last
 from kong_ai_tracing.notices import Notice
 from kong_ai_tracing.patterns import Candidate, Look, Patterns, family_of
 from kong_ai_tracing.rotationrisk import Rotations
-from kong_ai_tracing.settling import Sight, begin_anew, settle
+from kong_ai_tracing.settling import begin_anew, settle
 from kong_ai_tracing.streams import Stream, known_stream
 from kong_ai_tracing.streamtable import Key, StreamTable
 
@@ -58,6 +60,8 @@ class Catalog:
         self._patterns = patterns
         self._start_at_end = start_at_end
         self._sight = Sight()
+        self._stamps: dict[str, int] = {}
+        """When names in a directory changed last, as of the last scan."""
         self._heads: Heads[Stream] = Heads(())
         self._lost_heads: Heads[FileRecord] = Heads(())
         self._names: dict[str, tuple[int, Key]] = {}
@@ -85,8 +89,10 @@ class Catalog:
         begin_anew(table)
         if unknown:
             self._lost_heads, self._heads = Heads(table.missing.values()), Heads(table.streams.values())
+            unknown = copies_last(unknown)
         for candidate in unknown:
             self._handle(candidate, adopt=True)
+        self._note_stillness()
         settle(table, self._sight, self._patterns.covers)
         return ScanResult(
             notices=table.notices.take(),
@@ -99,7 +105,8 @@ class Catalog:
     @property
     def wants_scan(self) -> bool:
         """Was a file cut, or did a new one get its first bytes?"""
-        if any(one.broken or (one.behind and not one.recorded) for one in self._table.streams.values()):
+        streams = self._table.streams.values()
+        if any(one.is_open and (one.broken or (one.behind and not one.recorded)) for one in streams):
             return True
         return any(_stamp(path)[0] > 0 for path in list(self._empty)[:_EMPTY_FILES_WATCHED])
 
@@ -120,6 +127,11 @@ class Catalog:
         self._empty = {path: number for path, number in self._empty.items() if path in candidates}
         self._passed_over = {path: stamp for path, stamp in self._passed_over.items() if path in candidates}
         return list(candidates.values())
+
+    def _note_stillness(self) -> None:
+        stamps = {directory: _stamp(directory)[1] for directory in self._sight.directories}
+        self._sight.still = {each for each, stamp in stamps.items() if self._stamps.get(each) == stamp}
+        self._stamps = stamps
 
     def _lost(self) -> set[int]:
         """The streams whose content may be in a compressed file by now, whatever its name."""
@@ -153,6 +165,9 @@ class Catalog:
             seen = stream.is_open or _stamp(path) == stream.stamp
         else:
             seen = key in self._table.copies
+        if seen and key[1] != number:
+            # It led to another file when it was opened than when it was listed.
+            seen = _inode(path) == key[1]
         if seen:
             self._note_name(candidate, key)
         return seen
@@ -166,7 +181,9 @@ class Catalog:
         try:
             seen = see(fd, generation_of(fd), os.fstat(fd), compressed=candidate.compressed)
             if candidate.compressed and not seen.head:
+                # It may be still being written, with the content of a file that is looked for.
                 self._passed_over[candidate.path] = seen.stamp
+                self._sight.complete = False
                 return True
             known, kept = self._find(candidate, fd, seen)
             if not known and adopt:
@@ -279,6 +296,7 @@ class Catalog:
         try:
             fd = open_to_read(path)
         except FileNotFoundError:
+            self._sight.complete = False
             return None
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
@@ -314,3 +332,10 @@ def _stamp(path: str) -> tuple[int, int, int, int]:
         return stamp_of(os.stat(path))  # noqa: PTH116
     except OSError:
         return -1, 0, 0, 0
+
+
+def _inode(path: str) -> int:
+    try:
+        return os.stat(path).st_ino  # noqa: PTH116
+    except OSError:
+        return -1

@@ -80,12 +80,12 @@ def common_length(stream: Stream, fd: int, seen: Seen) -> int | None:
         return seen.size if stream.head_length >= TELLING_BYTES else None
     was_cut = stream.broken is not None
     if stream.is_open and not was_cut and not stream.compressed:
-        size = os.fstat(stream.fd).st_size
-        if size >= stream.offset:
-            both = min(size, seen.size)
-            return both if equal_before(stream.fd, fd, both) else None
-        # It was cut a moment ago, after this scan had looked at it: the copy holds what was in it.
-        was_cut = True
+        both = min(os.fstat(stream.fd).st_size, seen.size)
+        is_same = equal_before(stream.fd, fd, both)
+        # It may have been cut since this scan looked at it, or while the two were compared.
+        was_cut = not stream.examine(os.fstat(stream.fd), stream.read_to)
+        if not was_cut:
+            return both if is_same else None
     if seen.size >= stream.offset:
         return stream.offset if marker_holds(fd, stream.offset, stream.marker) else None
     # The original was cut when less had been copied than read: what there is has been read.

@@ -7,35 +7,22 @@ the old one; what is left of the copies then says whether they go on waiting; na
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable
 
 from kong_ai_tracing.copies import Copy, common_length
-from kong_ai_tracing.identity import ENDLESS, FileRecord, generation_of, line_start, see
+from kong_ai_tracing.identity import ENDLESS, generation_of, line_start, see
+from kong_ai_tracing.missing import Sight, settle_missing
 from kong_ai_tracing.streams import CLOSED, Stream
-from kong_ai_tracing.streamtable import Key, StreamTable
+from kong_ai_tracing.streamtable import StreamTable
 
 QUIET_SCANS_BEFORE_RETIRING = 2
 """A deleted file is let go when so many scans in a row found nothing new in it, a closed one when so many
-did not find it: a directory that is being renamed in may fail to list a file that is there."""
+did not find it."""
 QUIET_SCANS_OF_A_WRITER = 1000
 """A deleted file that somebody still wrote to is held for so long: Kong's workers do that until they reload,
 and as long as they hold it, its space is not free anyway."""
-SCANS_BEFORE_FORGETTING = 1000
-"""A file of an earlier run that did not turn up for so long will not turn up any more."""
-
-
-class Sight(Container[str]):
-    """What one scan could see: names by file, and the directories that could be listed."""
-
-    def __init__(self) -> None:
-        self.names: dict[Key, list[str]] = {}
-        self.directories: set[str] = set()
-        self.complete = True
-        """False when a name could not be opened: then nothing may be concluded from not seeing a file."""
-
-    def __contains__(self, path: object) -> bool:
-        """Would a file with this path have been seen?"""
-        return self.complete and os.path.split(str(path))[0] in self.directories
+SCANS_TO_FIND_A_COPY = 10
+"""What was cut is lost when no scan was sure to have seen everything, and so many did not find a copy."""
 
 
 def begin_anew(table: StreamTable) -> None:
@@ -64,8 +51,8 @@ def begin_anew(table: StreamTable) -> None:
 def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> None:
     """Bring the table up to date with what a scan saw. `covers`: does a pattern ask for this path?"""
     for stream in list(table.streams.values()):
-        if stream.broken is not None:
-            _settle_orphan(table, stream)
+        if stream.broken is not None and not stream.is_open:
+            _settle_orphan(table, stream, sight)
     for copy in list(table.copies.values()):
         if copy.seen.compressed:
             _settle_compressed_copy(table, copy, sight)
@@ -73,43 +60,28 @@ def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> N
             _settle_copy(table, copy, sight)
     for stream in list(table.streams.values()):
         _settle_name(table, stream, sight)
+        _tell_copytruncate(table, stream)
         if stream.compressed and stream.is_open and stream.links:
             _settle_compressed(table, stream)
         elif stream.is_open and stream.links == 0:
             _settle_deleted(table, stream, sight)
-        elif not stream.is_open:
+        elif not stream.is_open and stream.broken is None:
             _settle_closed(table, stream, sight)
-    for record in list(table.missing.values()):
-        _settle_missing(table, record, looked_for=covers(record.path) and record.path in sight)
+    settle_missing(table, sight, covers)
 
 
-def _settle_missing(table: StreamTable, record: FileRecord, *, looked_for: bool) -> None:
-    """A known file that was not found: the operator hears of it, and later it is forgotten."""
-    lost_at_scan = table.lost_at_scan.get(record.file_id)
-    if lost_at_scan == table.scan_number:
-        return  # The next scan looks for it.
-    if lost_at_scan is not None or record.is_history:
-        patience_scans = QUIET_SCANS_BEFORE_RETIRING
-    else:
-        patience_scans = SCANS_BEFORE_FORGETTING
-    replaced = (record.device, record.inode) in table.by_key
-    read_to_its_end = lost_at_scan is not None and not table.was_refused(record.file_id)
-    if (replaced or looked_for) and not (record.is_history or read_to_its_end):
-        _tell_gone(table, record)
-    if replaced or (looked_for and table.scan_number > (lost_at_scan or 0) + patience_scans):
-        table.retire_record(record)
-
-
-def _settle_orphan(table: StreamTable, stream: Stream) -> None:
-    """A stream whose file was cut goes on in a copy of its content, or ends."""
+def _settle_orphan(table: StreamTable, stream: Stream, sight: Sight) -> None:
+    """A stream whose file was cut goes on in a copy of its content, or ends when there is none."""
     copies = [copy for copy in table.copies.values() if copy.original is stream]
     copy = min(copies, key=lambda copy: copy.seen.compressed, default=None)
     if copy is None and stream.binary:
         table.retire(stream)
         return
     if copy is None:
-        _tell_cut(table, stream, str(stream.broken), stream.size - stream.offset)
-        table.retire(stream)
+        stream.quiet_scans += 1
+        if sight.is_sure_of(stream.path) or stream.quiet_scans > SCANS_TO_FIND_A_COPY:
+            _tell_cut(table, stream, str(stream.broken), stream.size - stream.offset)
+            table.retire(stream)
         return
     known_size = stream.size
     if not copy.seen.compressed:
@@ -118,15 +90,22 @@ def _settle_orphan(table: StreamTable, stream: Stream) -> None:
         if copy.size < known_size:
             _tell_cut(table, stream, "copied and cut", known_size - max(stream.offset, copy.size))
     successor = table.by_key.get(stream.key)
-    if successor is not None and successor.links and not successor.binary:
+    if successor is not None:
+        successor.cut_from = stream.path
+    _move_into(table, stream, copy)
+    stream.size_before_cut = known_size
+
+
+def _tell_copytruncate(table: StreamTable, stream: Stream) -> None:
+    """Not of a file that is being shredded: nobody writes to that again."""
+    if stream.cut_from and stream.size and stream.links and not stream.binary:
         table.notices.tell_once(
             "copytruncate",
-            stream.path,
+            stream.cut_from,
             "was copied and cut, and the rest is read from the copy; but lines that were written in between "
             "are lost unseen. Rotate by rename (logrotate's create), with reopen=true in Kong's file-log",
         )
-    _move_into(table, stream, copy)
-    stream.size_before_cut = known_size
+        stream.cut_from = ""
 
 
 def _tell_cut(table: StreamTable, stream: Stream, how: str, lost_bytes: int) -> None:
@@ -153,9 +132,9 @@ def _move_into(table: StreamTable, stream: Stream, copy: Copy) -> None:
 
 def _settle_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
     """A copy waits while its original can be read, follows it when that has ended, or shows to be more."""
-    original = copy.original
+    original, known = copy.original, copy.seen
     try:
-        copy.seen = see(copy.fd, copy.seen.generation, os.fstat(copy.fd))
+        copy.seen = see(copy.fd, known.generation, os.fstat(copy.fd))
         there = original.file_id in table.streams
         common = common_length(original, copy.fd, copy.seen) if there else None
     except OSError:
@@ -170,13 +149,16 @@ def _settle_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
     if copy.seen.links == 0:
         del table.copies[copy.seen.key]
         copy.close()
-    elif ending and original.behind:
+    elif there and original.compressed and not original.ended and common is not None:
+        _move_into(table, original, copy)  # The compressed one was seen first.
+    elif there and (original.broken is not None or (ending and original.behind)):
         pass
     elif ending and common is not None:
         _move_into(table, original, copy)
     elif common is None or copy.size > copy.common:
         del table.copies[copy.seen.key]
-        start = line_start(copy.fd, copy.common)
+        is_anew = copy.size < copy.common or not copy.seen.head.startswith(known.head)
+        start = 0 if is_anew else line_start(copy.fd, copy.common)
         table.start(copy.fd, copy.seen, copy.path, original.family, start)
 
 
@@ -204,10 +186,10 @@ def _settle_deleted(table: StreamTable, stream: Stream, sight: Sight) -> None:
         # Nobody will end the last line any more: it is read once again, and given out as it is.
         stream.final = True
         stream.rewind(stream.offset)
-    elif sight.complete:
-        table.retire(stream)
+    elif sight.is_sure_of(stream.path):
+        _retire_with_copies(table, stream)
     else:
-        # A name that could not be opened may be that of its compressed form, to be recognised later.
+        # It may be there in a compressed form, to be recognised later.
         table.lose(stream)
 
 
@@ -218,16 +200,15 @@ def _settle_closed(table: StreamTable, stream: Stream, sight: Sight) -> None:
         return
     stream.quiet_scans += 1
     if stream.quiet_scans >= QUIET_SCANS_BEFORE_RETIRING:
-        table.retire(stream)
+        _retire_with_copies(table, stream)
 
 
-def _tell_gone(table: StreamTable, record: FileRecord) -> None:
-    table.notices.tell_once(
-        "gone",
-        record.path,
-        f"the file that was read up to byte {record.offset} cannot be found any more; anything written "
-        "behind that is lost. Keep rotated files for longer than the daemon may be stopped",
-    )
+def _retire_with_copies(table: StreamTable, stream: Stream) -> None:
+    """What is compressed of it becomes history in the same step: a crash must not come between the two."""
+    table.retire(stream)
+    for copy in list(table.copies.values()):
+        if copy.original is stream and copy.seen.compressed:
+            _make_history(table, copy.fd, copy.path, stream)
 
 
 def _settle_compressed_copy(table: StreamTable, copy: Copy, sight: Sight) -> None:
@@ -242,10 +223,9 @@ def _settle_compressed_copy(table: StreamTable, copy: Copy, sight: Sight) -> Non
     if os.fstat(copy.fd).st_nlink == 0 or original.file_id in table.missing:
         del table.copies[copy.seen.key]
         copy.close()
-    elif not there or (deleted and not original.compressed):
-        del table.copies[copy.seen.key]
+    elif not there:
         _make_history(table, copy.fd, copy.path, original)
-    elif deleted or (
+    elif (deleted and original.compressed) or (
         not original.is_open and original.key not in sight.names and _is_listed(original, sight)
     ):
         _move_into(table, original, copy)
@@ -263,7 +243,7 @@ def _settle_compressed(table: StreamTable, stream: Stream) -> None:
         if stream.offset < stream.size_before_cut:
             _tell_cut(table, stream, "copied and cut", stream.size_before_cut - stream.offset)
         fd, stream.fd = stream.fd, CLOSED
-        table.retire(stream)
+        _retire_with_copies(table, stream)
         _make_history(table, fd, stream.path, stream)
     elif stream.cut and stream.stamp == stream.stamp_at_scan:
         _settle_cut(table, stream)
@@ -287,6 +267,7 @@ def _make_history(table: StreamTable, fd: int, path: str, original: Stream) -> N
     seen = see(fd, generation_of(fd), os.fstat(fd), compressed=True)
     history = table.start(fd, seen, path, original.family, ENDLESS)
     history.close()
+    table.copies.pop(seen.key, None)
     for copy in table.copies.values():
         if copy.original is original:
             copy.original = history

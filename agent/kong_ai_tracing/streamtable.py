@@ -35,6 +35,10 @@ class StreamTable:
         """Compressed files that begin like a stream but showed to be another content."""
         self.lost_at_scan: dict[int, int] = {}
         """Streams that were lost out of sight in this run."""
+        self.lost_unread: set[int] = set()
+        """Those of them of which not all had been read."""
+        self.misses: dict[int, int] = {}
+        """How many scans that could have found a missing file did not."""
 
     def start(self, fd: int, seen: Seen, path: str, family: str, offset: int) -> Stream:
         """A new stream, from `offset` of an open file on."""
@@ -45,6 +49,7 @@ class StreamTable:
 
     def enter(self, stream: Stream) -> None:
         self.missing.pop(stream.file_id, None)
+        self.misses.pop(stream.file_id, None)
         stream.grown_at_scan = self.scan_number
         self.streams[stream.file_id] = self.by_key[stream.key] = stream
         self.look(stream)
@@ -63,14 +68,13 @@ class StreamTable:
         self.leave_inode(stream)
         self.missing[stream.file_id] = stream.record_now()
         self.lost_at_scan[stream.file_id] = self.scan_number
+        if stream.compressed and not stream.ended:
+            self.lost_unread.add(stream.file_id)
 
     def refuse(self, stream: Stream) -> None:
         """The compressed file that was taken for this stream's content is another one's."""
         self._refused.add((stream.file_id, stream.key))
         self.lose(stream)
-
-    def was_refused(self, file_id: int) -> bool:
-        return any(file_id == refused_id for refused_id, _ in self._refused)
 
     def is_refused(self, file_id: int, seen: Seen) -> bool:
         return (file_id, seen.key) in self._refused
@@ -82,6 +86,7 @@ class StreamTable:
 
     def retire_record(self, record: FileRecord) -> None:
         del self.missing[record.file_id]
+        self.misses.pop(record.file_id, None)
         self._retired.append(record.file_id)
 
     def take_retired(self) -> list[int]:
