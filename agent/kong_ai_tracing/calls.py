@@ -14,14 +14,8 @@ from msgspec.structs import replace
 from kong_ai_tracing.bodies import Captured, captured_of
 from kong_ai_tracing.context import CallSettings, Context, Identity, identify
 from kong_ai_tracing.entries import LogEntry
-from kong_ai_tracing.facts import (
-    facts_of_call,
-    facts_of_gateway,
-    facts_of_section,
-    facts_of_speed,
-    known,
-)
-from kong_ai_tracing.gatewayobjects import children_of, facts_of_objects
+from kong_ai_tracing.facts import Facts, add_call, add_gateway, add_section, add_speed
+from kong_ai_tracing.gatewayobjects import add_objects, children_of
 from kong_ai_tracing.guardrails import checked
 from kong_ai_tracing.ids import observation_id_from_seed
 from kong_ai_tracing.labels import limited
@@ -101,9 +95,9 @@ def _call(
         id=call_id,
         observation=observation,
         context=identity.context,
-        children=(
-            children_of(call_id, observation, entry, read.section.objects, rpcs) if read.is_proxied else []
-        ),
+        children=children_of(call_id, observation, entry, read.section.objects, rpcs)
+        if read.is_proxied
+        else [],
         parent_id=identity.parent_id,
         explain=identity.sources,
         passed_over=identity.passed_over,
@@ -124,6 +118,27 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
     if settings.prices and not (cost or read.failed or read.cache_hit):
         cost = settings.prices.cost_of((model, requested), provider, usage)
         cost_source = priced_by(usage_source) if cost else None
+    metadata: Facts = {"environment": identity.context.environment, "streaming": read.streamed}
+    if provider is not None:
+        metadata["provider"] = provider
+    if model is not None:
+        metadata["model"] = model
+    if requested is not None and requested != model:
+        metadata["request_model"] = requested
+    if usage_source is not None:
+        metadata["usage_source"] = usage_source
+    if cost_source is not None:
+        metadata["cost_source"] = cost_source
+    if read.cache_status is not None:
+        metadata["cache_status"] = read.cache_status
+    if identity.parent_span_id is not None:
+        metadata["parent_span_id"] = identity.parent_span_id
+    add_gateway(metadata, exchange)
+    add_section(metadata, section)
+    if section.objects:
+        add_objects(metadata, section.objects)
+    add_call(metadata, asked, answered, read.request.body, read.response.body)
+    add_speed(metadata, timing, usage)
     return Observation(
         type=kind,
         name=_name(read, identity, requested or model),
@@ -142,18 +157,7 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
         output=None if read.refused else answered.output,
         usage_details=usage,
         cost_details=cost,
-        metadata=known(
-            {"provider": provider, "model": model, "environment": identity.context.environment},
-            {"request_model": requested if requested != model else None},
-            facts_of_gateway(exchange),
-            facts_of_section(section),
-            facts_of_objects(section.objects),
-            facts_of_call(asked, answered, read.request.body, read.response.body),
-            facts_of_speed(timing, usage),
-            {"streaming": read.streamed, "usage_source": usage_source, "cache_status": read.cache_status},
-            {"cost_source": cost_source},
-            {"parent_span_id": identity.parent_span_id},
-        ),
+        metadata=metadata,
         origin=entry.origin,
     )
 
@@ -182,13 +186,13 @@ def _rpc_call(rpc: Rpc, index: int, alone: bool, exchange: Exchange, identity: I
     observation = rpc_observation(rpc, entry, timing.started_at_ms, timing.ended_at_ms, alone=alone)
     if index == 0 and identity.observation_name:
         observation.name = identity.observation_name
-    observation.metadata = known(
-        {"environment": identity.context.environment},
-        facts_of_gateway(exchange),
-        observation.metadata,
-        {"total_duration_ms": observation.ended_at_ms - observation.started_at_ms},
-        {"parent_span_id": identity.parent_span_id},
-    )
+    metadata: Facts = {"environment": identity.context.environment}
+    add_gateway(metadata, exchange)
+    metadata |= observation.metadata
+    metadata["total_duration_ms"] = observation.ended_at_ms - observation.started_at_ms
+    if identity.parent_span_id is not None:
+        metadata["parent_span_id"] = identity.parent_span_id
+    observation.metadata = metadata
     call_id = observation_id_from_seed(f"{entry.seed}/{rpc.protocol}/{index}" if index else entry.seed)
     return AICall(
         id=call_id,

@@ -16,7 +16,7 @@ from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import MAX_CHARACTERS, environment_of, flat, label, limited, tags_of
 from kong_ai_tracing.mapping import FIELDS, LABEL
-from kong_ai_tracing.offers import Offers, offers_of
+from kong_ai_tracing.offers import Offers, Texts, offers_of
 from kong_ai_tracing.optouts import OptOut, opt_out_of
 from kong_ai_tracing.places import DEFAULT_PLACES, Places
 from kong_ai_tracing.pricing import NO_PRICES, Prices
@@ -87,8 +87,8 @@ class Identity(Struct):
     """A context, and what else the same places say about one call."""
 
     context: Context
-    observation_name: str | None
-    parent_span_id: str | None
+    observation_name: str | None = None
+    parent_span_id: str | None = None
     """The caller's own span as it was found."""
     prompt: tuple[str, int] | None = None
     """Name and version of the prompt in Langfuse from which the call was made."""
@@ -106,37 +106,39 @@ def identify(
     """Read the identity of a call from the head of its request, its body, and Kong."""
     metadata = table(value_of(body["metadata"])) if "metadata" in body else {}
     offers = offers_of(entry, headers, body, metadata, settings.places, every=explain)
+    said = offers.texts()
     key = trace_key_of(entry, offers, by_correlation_id=settings.group_by_correlation_id)
-    fitting = _Fitting()
-    name, name_source = _trace_name(entry, offers, settings)
+    name, name_source = _trace_name(entry, said, offers, settings)
     ruling = settings.rules.decide(entry)
-    environment, environment_source = _environment(offers, ruling, settings)
-    labels, made_up = _metadata(offers, metadata, settings.places)
+    environment, environment_source = _environment(said, offers, ruling, settings)
+    labels, made_up = _metadata(said, offers, metadata, settings.places)
+    fitting = _Fitting()
     context = Context(
         trace_id=key[0] if key else trace_id_from_seed(entry.seed),
         shared=key is not None,
-        trace_name=fitting.fit("trace_name", name) or "",
+        trace_name=fitting.fit("trace_name", name),
         environment=fitting.fit_environment(environment, settings.environment),
-        user_id=fitting.fit("user_id", offers.text("user_id")),
-        session_id=fitting.fit("session_id", offers.text("session_id")),
+        user_id=fitting.fit("user_id", said["user_id"]) if "user_id" in said else None,
+        session_id=fitting.fit("session_id", said["session_id"]) if "session_id" in said else None,
         tags=tags_of(tags) if (tags := offers.get("tags")) else [],
-        release=fitting.fit("release", offers.text("release") or settings.release),
-        version=fitting.fit("version", offers.text("version") or settings.version),
         metadata=labels,
         made_up=made_up,
         opt_out=opt_out_of(headers, metadata),
         ruling=ruling,
     )
-    observation_name = _observation_name(offers, fitting)
+    if release := said.get("release") or settings.release:
+        context.release = fitting.fit("release", release)
+    if version := said.get("version") or settings.version:
+        context.version = fitting.fit("version", version)
+    identity = Identity(context, parent_span_id=said.get("parent_span_id"))
+    if "observation_name" in said:
+        identity.observation_name = _observation_name(said, offers, fitting)
+    if "prompt_name" in said:
+        identity.prompt = _prompt(said)
+    if settings.join_caller_trace:
+        identity.parent_id = parent_id_of(offers, key)
     if fitting.originals:
         context.metadata.update(fitting.notes())
-    identity = Identity(
-        context,
-        observation_name,
-        offers.text("parent_span_id"),
-        _prompt(offers),
-        parent_id_of(offers, key) if settings.join_caller_trace else None,
-    )
     if explain:
         trace_source = key[1] if key else _own_id(entry)
         identity.sources = _sources(
@@ -151,12 +153,12 @@ def identify(
 class _Fitting:
     """Brings values within Langfuse's limits, and remembers which had to be changed."""
 
+    __slots__ = ("originals",)
+
     def __init__(self) -> None:
         self.originals: dict[str, str] = {}
 
-    def fit(self, name: str, value: str | None) -> str | None:
-        if value is None:
-            return None
+    def fit(self, name: str, value: str) -> str:
         fitted = limited(value)
         if fitted != value:
             self.originals[name] = value
@@ -173,8 +175,8 @@ class _Fitting:
         return {ADJUSTED: ",".join(sorted(self.originals)), **originals}
 
 
-def _trace_name(entry: LogEntry, offers: Offers, settings: CallSettings) -> tuple[str, str]:
-    if named := offers.text("trace_name"):
+def _trace_name(entry: LogEntry, said: Texts, offers: Offers, settings: CallSettings) -> tuple[str, str]:
+    if named := said.get("trace_name"):
         return named, offers.source("trace_name") or ""
     route = text(entry.route.get("name"))
     if route and settings.trace_name != "path":
@@ -182,32 +184,34 @@ def _trace_name(entry: LogEntry, offers: Offers, settings: CallSettings) -> tupl
     return entry.path or entry.upstream_path or "/", "request path"
 
 
-def _environment(offers: Offers, ruling: Decision | None, settings: CallSettings) -> tuple[str, str]:
+def _environment(
+    said: Texts, offers: Offers, ruling: Decision | None, settings: CallSettings
+) -> tuple[str, str]:
     """The caller's word, else that of a rule. An operator who trusts no caller maps it to nothing."""
-    if named := offers.text("environment"):
+    if named := said.get("environment"):
         return named, offers.source("environment") or ""
     if ruling and ruling.environment:
         return ruling.environment, ruling.sources["environment"]
     return settings.environment, "configuration"
 
 
-def _observation_name(offers: Offers, fitting: _Fitting) -> str | None:
-    name = offers.text("observation_name")
-    if name and offers.source("observation_name") == "header helicone-session-path":
-        name = name.rstrip("/").rpartition("/")[2] or None
-    return fitting.fit("observation_name", name)
+def _observation_name(said: Texts, offers: Offers, fitting: _Fitting) -> str | None:
+    name = said["observation_name"]
+    if offers.source("observation_name") == "header helicone-session-path":
+        name = name.rstrip("/").rpartition("/")[2]
+    return fitting.fit("observation_name", name) if name else None
 
 
-def _prompt(offers: Offers) -> tuple[str, int] | None:
+def _prompt(said: Texts) -> tuple[str, int] | None:
     """The link to a prompt. A name alone is none, and Langfuse takes no other versions than numbers."""
-    name, version = offers.text("prompt_name"), integer(offers.text("prompt_version"))
-    if not name or len(name) > MAX_CHARACTERS or version is None or not 0 < version < _LARGEST_VERSION:
+    name, version = said["prompt_name"], integer(said.get("prompt_version"))
+    if len(name) > MAX_CHARACTERS or version is None or not 0 < version < _LARGEST_VERSION:
         return None
     return name, version
 
 
 def _metadata(
-    offers: Offers, metadata: dict[str, Any], places: Places
+    said: Texts, offers: Offers, metadata: dict[str, Any], places: Places
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Labels of the trace: whatever the caller added, whose names are given besides, then those that have a
     name."""
@@ -222,8 +226,8 @@ def _metadata(
         if (value := offers.get(field_name)) is not None:
             found.update(flat({field_name.removeprefix(LABEL): value}))
     for name in offers.among(_METADATA_FIELDS):
-        if value := offers.text(name):
-            found[name] = label(value)
+        if name in said:
+            found[name] = label(said[name])
     return found, made_up
 
 

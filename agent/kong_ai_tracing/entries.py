@@ -20,6 +20,8 @@ from msgspec import Struct
 from kong_ai_tracing.jsontext import parse
 from kong_ai_tracing.lines import Line, Origin, SetAside
 
+_NUMBERS = (int, float)
+"""Truth values are none, although Python has them for whole numbers."""
 _UNKNOWN_WORDS = frozenset({"", "UNSPECIFIED", "NOT_SPECIFIED", "ERROR__NOT_SET"})
 _BLANKS = b"\x00 \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -51,6 +53,7 @@ class LogEntry:
         "route",
         "service",
         "status",
+        "tries",
         "upstream_path",
     )
 
@@ -58,18 +61,20 @@ class LogEntry:
         self.line = line
         self.record = record
         self.damaged = damaged
-        self.request = table(record.get("request"))
-        self.response = table(record.get("response"))
+        self.request = request = table(record.get("request"))
+        self.response = response = table(record.get("response"))
         self.latencies = table(record.get("latencies"))
         self.service = table(record.get("service"))
         self.route = table(record.get("route"))
         self.consumer = table(record.get("consumer"))
-        self.status = integer(self.response.get("status"))
-        self.request_id = text(self.request.get("id"))
+        self.tries = tables(record.get("tries"))
+        """The balancer's attempts."""
+        self.status = integer(response.get("status"))
+        self.request_id = text(request.get("id"))
         """Kong's own id of the request, since 3.5."""
-        self.method = (text(self.request.get("method")) or "").upper()
+        self.method = (text(request.get("method")) or "").upper()
         # Without the query: keys may be in there.
-        self.path = path_of(self.request.get("uri"))
+        self.path = path_of(request.get("uri"))
         self.upstream_path = path_of(record.get("upstream_uri"))
 
     @property
@@ -87,17 +92,11 @@ class LogEntry:
         """What Kong's AI plugins wrote."""
         return table(self.record.get("ai"))
 
-    @property
-    def tries(self) -> list[dict[str, Any]]:
-        """The balancer's attempts."""
-        return tables(self.record.get("tries"))
-
 
 def read_entries(line: Line) -> list[LogEntry | SetAside | Ignored]:
     """What one physical line holds: normally one entry; a torn line may hold a ruin and a good entry."""
-    data = line.data
     try:
-        record = orjson.loads(data)
+        record = orjson.loads(line.data)
     except orjson.JSONDecodeError:
         return _read_damaged(line)
     return [_entry(line, record, damaged=False)]
@@ -199,9 +198,7 @@ def text(value: Any) -> str | None:
     if isinstance(value, str):
         value = value.strip()
         return None if value in _UNKNOWN_WORDS else value
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    return None
+    return str(value) if type(value) in _NUMBERS else None
 
 
 def first_text(value: Any) -> str | None:
@@ -221,21 +218,19 @@ def integer(value: Any) -> int | None:
 
 def number(value: Any) -> float | None:
     """A finite number, also one that was printed as a string."""
-    if isinstance(value, bool):
-        return None
     if isinstance(value, str):
         try:
             value = float(value)
         except ValueError:
             return None
-    if isinstance(value, int | float) and math.isfinite(value):
-        return value
-    return None
+    return value if type(value) in _NUMBERS and math.isfinite(value) else None
 
 
 def path_of(uri: Any) -> str:
     """The path of a URI without query and fragment."""
-    return uri.partition("?")[0].partition("#")[0] if isinstance(uri, str) else ""
+    if not isinstance(uri, str):
+        return ""
+    return uri.partition("?")[0].partition("#")[0] if "?" in uri or "#" in uri else uri
 
 
 @lru_cache(256)

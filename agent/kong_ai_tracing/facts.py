@@ -1,10 +1,12 @@
 """The observation's metadata: what a line says of a call beside its content.
 
 The names are those of the plugin we succeed, so that saved filters keep working; units are in the names.
+What every call has is written straight into the metadata, and what is not known is never written.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from kong_ai_tracing.bodies import Body
@@ -17,79 +19,97 @@ from kong_ai_tracing.usage import prompt_and_completion
 
 Facts = dict[str, Any]
 
+_LATENCIES = (
+    ("kong_latency_ms", "kong"),
+    ("proxy_latency_ms", "proxy"),
+    ("receive_latency_ms", "receive"),
+)
 
-def facts_of_call(asked: Asked, answered: Answered, request: Body, response: Body) -> Facts:
+
+def add_call(facts: Facts, asked: Asked, answered: Answered, request: Body, response: Body) -> None:
     """What the bodies say, and where they do not, why."""
-    facts = {
-        "finish_reason": answered.finish_reason,
-        "response_id": answered.response_id,
-        "message_count": asked.message_count,
-        "prompt_length": asked.prompt_length,
-        "response_length": answered.response_length,
-        "request_body": request.note,
-        "response_body": response.note,
-        "partial": answered.partial or None,
-    }
+    if answered.finish_reason is not None:
+        facts["finish_reason"] = answered.finish_reason
+    if answered.response_id is not None:
+        facts["response_id"] = answered.response_id
+    if asked.message_count is not None:
+        facts["message_count"] = asked.message_count
+    if asked.prompt_length is not None:
+        facts["prompt_length"] = asked.prompt_length
+    if answered.response_length is not None:
+        facts["response_length"] = answered.response_length
+    if request.note is not None:
+        facts["request_body"] = request.note
+    if response.note is not None:
+        facts["response_body"] = response.note
+    if answered.partial:
+        facts["partial"] = True
     if failure := answered.failure:
-        facts["error_type"], facts["error_code"] = failure.type, failure.code
-    return facts
+        facts.update(known({"error_type": failure.type, "error_code": failure.code}))
 
 
-def facts_of_speed(timing: Timing, usage: dict[str, int]) -> Facts:
+def add_speed(facts: Facts, timing: Timing, usage: dict[str, int]) -> None:
     """Duration, and what it means per token."""
-    milliseconds = timing.duration_ms
+    facts["total_duration_ms"] = milliseconds = timing.duration_ms
     prompt, completion = prompt_and_completion(usage)
-    return {
-        "total_duration_ms": milliseconds,
-        "time_per_token_ms": round(milliseconds / completion, 3) if completion else None,
-        "throughput_tokens_per_second": (
-            round(completion * 1000 / milliseconds, 3) if completion and milliseconds else None
-        ),
-        "completion_tokens_per_prompt_token": (
-            round(completion / prompt, 3) if completion and prompt else None
-        ),
-        "time_to_first_token_ms": timing.first_token_ms,
-    }
+    if completion:
+        facts["time_per_token_ms"] = round(milliseconds / completion, 3)
+        if milliseconds:
+            facts["throughput_tokens_per_second"] = round(completion * 1000 / milliseconds, 3)
+        if prompt:
+            facts["completion_tokens_per_prompt_token"] = round(completion / prompt, 3)
+    if timing.first_token_ms is not None:
+        facts["time_to_first_token_ms"] = timing.first_token_ms
 
 
-def facts_of_gateway(exchange: Exchange) -> Facts:
+def add_gateway(facts: Facts, exchange: Exchange) -> None:
     """What Kong says of the request as a whole."""
     entry = exchange.entry
     record, latencies = entry.record, entry.latencies
-    upstream_status = text(record.get("upstream_status"))
-    return {
-        "status_code": entry.status,
-        "http_method": entry.method or None,
-        "path": entry.path or None,
-        "kong_request_id": entry.request_id,
-        "kong_service": _name_of(entry.service),
-        "kong_route": _name_of(entry.route),
-        "kong_consumer": _consumer(entry.consumer) if entry.consumer else None,
-        "kong_workspace": text(record.get("workspace_name")) or text(record.get("workspace")),
-        "kong_latency_ms": duration(latencies.get("kong")),
-        "proxy_latency_ms": duration(latencies.get("proxy")),
-        "receive_latency_ms": duration(latencies.get("receive")),
-        "upstream_status": upstream_status if upstream_status != "-" else None,
-        "provider_request_id": first_text(exchange.response_headers.get("x-request-id")),
-        "tries": _tries(entry),
-        "kong_ai_tracing.repaired": entry.damaged or None,
-    }
+    if entry.status is not None:
+        facts["status_code"] = entry.status
+    if entry.method:
+        facts["http_method"] = entry.method
+    if entry.path:
+        facts["path"] = entry.path
+    if entry.request_id is not None:
+        facts["kong_request_id"] = entry.request_id
+    facts.update(_names_in(entry))
+    for name, part in _LATENCIES:
+        if (latency := duration(latencies.get(part))) is not None:
+            facts[name] = latency
+    if (status := text(record.get("upstream_status"))) is not None and status != "-":
+        facts["upstream_status"] = status
+    if (request_id := first_text(exchange.response_headers.get("x-request-id"))) is not None:
+        facts["provider_request_id"] = request_id
+    if tries := _tries(entry):
+        facts["tries"] = tries
+    if entry.damaged:
+        facts["kong_ai_tracing.repaired"] = True
 
 
-def facts_of_section(section: Section) -> Facts:
+def add_section(facts: Facts, section: Section) -> None:
     """What Kong says of one LLM call."""
     meta, cache = section.meta, section.cache
-    facts = {
-        "kong_ai_plugin": section.namespace if section.place is not Place.PROXIED else None,
-        "llm_latency_ms": duration(meta.get("llm_latency")),
-        "azure_deployment_id": text(meta.get("azure_deployment_id")),
-    }
+    if section.place is not Place.PROXIED:
+        facts["kong_ai_plugin"] = section.namespace
+    if (latency := duration(meta.get("llm_latency"))) is not None:
+        facts["llm_latency_ms"] = latency
+    if (deployment := text(meta.get("azure_deployment_id"))) is not None:
+        facts["azure_deployment_id"] = deployment
     if cache:
-        facts["cache_fetch_latency_ms"] = duration(cache.get("fetch_latency"))
-        facts["cache_embeddings_provider"] = text(cache.get("embeddings_provider"))
-        facts["cache_embeddings_model"] = text(cache.get("embeddings_model"))
-        facts["cache_embeddings_latency_ms"] = duration(cache.get("embeddings_latency"))
-    return facts
+        facts.update(_known_of_cache(cache))
+
+
+def _known_of_cache(cache: dict[str, Any]) -> Facts:
+    return known(
+        {
+            "cache_fetch_latency_ms": duration(cache.get("fetch_latency")),
+            "cache_embeddings_provider": text(cache.get("embeddings_provider")),
+            "cache_embeddings_model": text(cache.get("embeddings_model")),
+            "cache_embeddings_latency_ms": duration(cache.get("embeddings_latency")),
+        }
+    )
 
 
 def known(*facts: Facts) -> Facts:
@@ -97,12 +117,42 @@ def known(*facts: Facts) -> Facts:
     return {name: value for part in facts for name, value in part.items() if value is not None}
 
 
-def _name_of(entity: dict[str, Any]) -> str | None:
-    return text(entity.get("name")) or text(entity.get("id"))
+def _names_in(entry: LogEntry) -> Facts:
+    """What the parts of the gateway are called that a request went through."""
+    record, service, route, consumer = entry.record, entry.service, entry.route, entry.consumer
+    said = (
+        service.get("name"),
+        service.get("id"),
+        route.get("name"),
+        route.get("id"),
+        consumer.get("username"),
+        consumer.get("custom_id"),
+        consumer.get("id"),
+        record.get("workspace_name"),
+        record.get("workspace"),
+    )
+    try:
+        return _remembered_names(*said)
+    except TypeError:  # a list or an object stands where a name should
+        return _names(*said)
 
 
-def _consumer(consumer: dict[str, Any]) -> str | None:
-    return text(consumer.get("username")) or text(consumer.get("custom_id")) or text(consumer.get("id"))
+def _names(*said: Any) -> Facts:
+    service, service_id, route, route_id, username, custom_id, consumer_id, workspace, workspace_id = map(
+        text, said
+    )
+    return known(
+        {
+            "kong_service": service or service_id,
+            "kong_route": route or route_id,
+            "kong_consumer": username or custom_id or consumer_id,
+            "kong_workspace": workspace or workspace_id,
+        }
+    )
+
+
+_remembered_names = lru_cache(4096, typed=True)(_names)
+"""A gateway has few routes, and most callers come again."""
 
 
 def _tries(entry: LogEntry) -> list[Facts] | None:

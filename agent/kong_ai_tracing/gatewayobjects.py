@@ -11,7 +11,7 @@ from collections import Counter
 from typing import Any
 
 from kong_ai_tracing.entries import LogEntry, integer, number, table, text
-from kong_ai_tracing.facts import known
+from kong_ai_tracing.facts import Facts, known
 from kong_ai_tracing.guardrails import guardrail_checks
 from kong_ai_tracing.ids import observation_id_from_seed
 from kong_ai_tracing.jsontext import dump
@@ -34,6 +34,8 @@ def children_of(
     rpcs: list[Rpc],
 ) -> list[Child]:
     """What happened within a call, in the order in which ids are counted: by kind, as logged."""
+    if not objects and not rpcs and len(entry.tries) < 2:
+        return []
     found = failed_tries(entry, call)
     if objects:
         found += guardrail_checks(objects, call)
@@ -51,13 +53,11 @@ def children_of(
     return children
 
 
-def facts_of_objects(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def add_objects(facts: Facts, objects: dict[str, dict[str, Any]]) -> None:
     """What sanitizer and compressor say. What the sanitizer found stays where it is."""
-    if not objects:
-        return {}
     sanitizer = _first(objects, "sanitizer", "ai-sanitizer")
     compressor = _first(objects, "compressor", "ai-prompt-compressor")
-    return {
+    said = {
         "pii_identified": integer(sanitizer.get("pii_identified")),
         "pii_sanitized": integer(sanitizer.get("pii_sanitized")),
         "sanitizer_duration_ms": duration(sanitizer.get("duration")),
@@ -68,6 +68,7 @@ def facts_of_objects(objects: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "compressor_value": number(compressor.get("compress_value")),
         "compressor_model": _name(compressor.get("compressor_model")),
     }
+    facts.update(known(said))
 
 
 def _first(objects: dict[str, dict[str, Any]], *names: str) -> dict[str, Any]:

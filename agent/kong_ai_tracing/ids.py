@@ -7,6 +7,7 @@ doubling, and an application that knows its `X-Kong-Request-Id` can compute the 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from hashlib import sha256
 
 _HEX_32 = re.compile(r"[0-9a-f]{32}")
@@ -15,14 +16,20 @@ _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 
 
+@lru_cache(4)
+def _digest(seed: str) -> str:
+    """Remembered, because a call that is a trace by itself has one seed for both ids."""
+    return sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()
+
+
 def trace_id_from_seed(seed: str) -> str:
     """32 lower-case hex digits: the first 16 bytes of SHA-256 of the seed."""
-    return sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    return _digest(seed)[:32]
 
 
 def observation_id_from_seed(seed: str) -> str:
     """16 lower-case hex digits: the first 8 bytes of SHA-256 of the seed."""
-    return sha256(seed.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return _digest(seed)[:16]
 
 
 def trace_id_from(value: str) -> str | None:

@@ -17,6 +17,10 @@ _LOOKS_LIKE_ID = re.compile(r"[\w.:-]{6,200}")
 _AGENT_USER = re.compile(r"(user_[0-9a-f]+)_account_([0-9a-f-]*)_session_([0-9a-f-]{8,})")
 
 
+Texts = dict[str, str]
+"""Of the fields that somebody speaks of what is said."""
+
+
 class Offers:
     """What the places of one entry offer; per field the most trusted value and its source."""
 
@@ -38,6 +42,10 @@ class Offers:
         """The value of a field as it was found."""
         best = self._best.get(field)
         return None if best is None else best[2]
+
+    def texts(self) -> Texts:
+        """The values of all fields that have one, as text."""
+        return {field: found for field, (_, _, value) in self._best.items() if (found := first_text(value))}
 
     def text(self, field: str) -> str | None:
         """The value of a field as text."""
@@ -106,12 +114,14 @@ def offers_of(
         if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
             metadata = metadata | {"user_id": _split_agent_user(offers, places, user)}
         _walk(offers, places.metadata, metadata)
-    for name in places.kong_members.intersection(entry.record):
-        value, branch = entry.record[name], places.kong[name]
-        if branch.uses:
-            offers.add(branch.uses, value)
-        if isinstance(value, dict):
-            _walk(offers, branch.members, value)
+    record = entry.record
+    for name, branch in places.kong.items():
+        if name in record:
+            value = record[name]
+            if branch.uses:
+                offers.add(branch.uses, value)
+            if isinstance(value, dict):
+                _walk(offers, branch.members, value)
     return offers
 
 

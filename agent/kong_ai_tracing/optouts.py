@@ -39,6 +39,8 @@ class OptOut(Struct, frozen=True):
 
 def opt_out_of(headers: Mapping[str, Any], metadata: Mapping[str, Any]) -> OptOut | None:
     """The wish in the headers (names in lower case with hyphens) and the body's `metadata`, if any."""
+    if not metadata and _HEADERS.keys().isdisjoint(headers):
+        return None
     asked = [
         (about_input, about_output)
         for name in _HEADERS.keys() & headers.keys()

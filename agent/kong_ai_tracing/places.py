@@ -61,7 +61,6 @@ class Places:
         "body_members",
         "headers",
         "kong",
-        "kong_members",
         "labels",
         "metadata",
         "own",
@@ -79,7 +78,6 @@ class Places:
         self.metadata: dict[str, Branch] = self.body.pop("metadata", Branch()).members
         """Of the body's object of that name."""
         self.body_members = frozenset(self.body)
-        self.kong_members = frozenset(self.kong)
         self.agent_session = _uses_of(sources, _AGENT_SESSION)
         self.labels = [name for name in sources if name.startswith(LABEL)]
         """Fields that are labels of the operator's own."""

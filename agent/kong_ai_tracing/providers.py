@@ -201,7 +201,7 @@ def provider_by_signs(exchange: Exchange) -> str | None:
     return found
 
 
-# Both are remembered: a service has one host, and answers with the same headers again and again.
+# Remembered: a service has one name and one host, and answers with the same headers again and again.
 
 
 @lru_cache(256)
@@ -216,12 +216,17 @@ def _provider_answering_with(headers: tuple[str, ...]) -> str | None:
     )
 
 
+@lru_cache(1024)
+def _server_in(name: str) -> str | None:
+    match = _NAMES.search(name)
+    return match[0].lower() if match else None
+
+
 def _name_sign(entry: LogEntry) -> str | None:
     """A word that operators give to model servers, in the names of service, host and route."""
-    names = (entry.service.get("name"), entry.service.get("host"), entry.route.get("name"))
-    for name in names:
-        if isinstance(name, str) and (match := _NAMES.search(name)):
-            return match[0].lower()
+    for name in (entry.service.get("name"), entry.service.get("host"), entry.route.get("name")):
+        if isinstance(name, str) and (word := _server_in(name)):
+            return word
     ports = [entry.service.get("port"), *(attempt.get("port") for attempt in entry.tries)]
     return "ollama" if any(integer(port) == _OLLAMA_PORT for port in ports) else None
 

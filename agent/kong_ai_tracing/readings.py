@@ -30,6 +30,7 @@ from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usag
 _MAX_MODEL = 200
 _NOTHING_CAPTURED = Captured()
 _USUAL_TIERS = frozenset(("default", "standard", "on_demand"))
+_CACHE_HEADER = "x-cache-status"
 _COST_HEADER = "x-litellm-response-cost"
 
 
@@ -48,13 +49,10 @@ class Reading(Struct):
     streamed: bool
     refused: bool
     """Whether the request failed by its status, so that its answer is none of the model's."""
+    failed: bool
     cache_status: str | None
     cache_hit: bool
     """Whether the answer came out of a cache, so that no model was called."""
-
-    @property
-    def failed(self) -> bool:
-        return self.refused or self.answered.failure is not None
 
     @property
     def answer_captured(self) -> bool:
@@ -205,6 +203,7 @@ def _read(
         is_proxied,
         streamed,
         refused=refused,
+        failed=refused or answered.failure is not None,
         cache_status=cache_status,
         cache_hit=cache_status is not None and cache_status.lower() == "hit",
     )
@@ -222,8 +221,8 @@ def _refusal_in_text(response: Sketch) -> Failure | None:
 
 def _cache_status(exchange: Exchange, section: Section) -> str | None:
     """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
-    logged = text(section.cache.get("cache_status"))
-    if logged or section.place is not Place.PROXIED:
+    logged = text(section.cache.get("cache_status")) if section.cache else None
+    if logged or section.place is not Place.PROXIED or _CACHE_HEADER not in exchange.response_headers:
         return logged
-    said = first_text(exchange.response_headers.get("x-cache-status"))
+    said = first_text(exchange.response_headers[_CACHE_HEADER])
     return said if said and answered_by_kong(exchange.entry) else None

@@ -47,6 +47,8 @@ def started_at_of(entry: LogEntry) -> int:
 
 
 def _sane(started_at: int) -> int:
+    if EARLIEST_MS <= started_at <= LATEST_MS:
+        return started_at
     if 0 < started_at < _SECONDS_BELOW:
         started_at *= 1000
     while started_at >= _MICROSECONDS_FROM:
@@ -81,19 +83,16 @@ def timing_of(entry: LogEntry, section: Section, captured: Captured, *, streamed
             own = own if own is not None else duration(entry.latencies.get("kong"))
             return Timing(started_at, started_at + (own or 0))
         return Timing(max(started_at, ended_at - (own or 0)), ended_at)
-    first_token = _first_token(section, captured, streamed=streamed)
+    # Where the line really has it.
+    first_token = duration(captured.first_token_ms) if streamed else None
+    if first_token is None:
+        first_token = duration(section.usage.get("time_to_first_token"))
     return Timing(
         started_at,
         ended_at,
         _completion_started_at(entry, started_at, ended_at, first_token) if streamed else None,
         first_token,
     )
-
-
-def _first_token(section: Section, captured: Captured, *, streamed: bool) -> int | None:
-    """Milliseconds to the first token, where the line really has it."""
-    measured = duration(captured.first_token_ms) if streamed else None
-    return measured if measured is not None else duration(section.usage.get("time_to_first_token"))
 
 
 def _completion_started_at(
