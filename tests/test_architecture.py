@@ -29,7 +29,8 @@ ORDER = """
     storefiles walcheck storetrouble store storesalvage storerepair pace gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
-    mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery waits pipeline
+    mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery
+    gathering waits pipeline
     archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
