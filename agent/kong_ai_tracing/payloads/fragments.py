@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import Any
 
 from kong_ai_tracing.payloads.parts import Message
 from kong_ai_tracing.payloads.reasoning import with_thinking
+
+
+_NO_TEXTS = frozenset(("role", "tool_calls"))
 
 
 class Fragments:
@@ -13,7 +17,7 @@ class Fragments:
 
     def __init__(self) -> None:
         self._role = "assistant"
-        self._texts: dict[str, list[str]] = {}
+        self._texts: defaultdict[str, list[str]] = defaultdict(list)
         self._chunks: list[dict[str, Any]] = []
         self._others: dict[str, Any] = {}
         self._calls: dict[int, _ToolCall] = {}
@@ -23,7 +27,7 @@ class Fragments:
         if self._chunks and name == "content":
             self._add_chunk({"type": "text", "text": text})
         else:
-            self._texts.setdefault(name, []).append(text)
+            self._texts[name].append(text)
 
     def _add_chunks(self, chunks: list[Any]) -> None:
         """Mistral sends lists of chunks as soon as there is more than text in a content."""
@@ -48,12 +52,12 @@ class Fragments:
     def add(self, delta: dict[str, Any]) -> None:
         """The next fragment of the message, with whatever members it has."""
         for name, value in delta.items():
-            if name == "role":
+            if isinstance(value, str) and name not in _NO_TEXTS:
+                self.add_text(name, value)
+            elif name == "role":
                 self._role = value if isinstance(value, str) and value else self._role
             elif name == "tool_calls":
                 self._add_tool_calls(value)
-            elif isinstance(value, str):
-                self.add_text(name, value)
             elif name == "content" and isinstance(value, list):
                 self._add_chunks(value)
             elif isinstance(value, dict | list):
