@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,20 @@ def test_a_cut_last_event_is_left_out_and_a_whole_one_without_blank_line_is_not(
     """A stream may end anywhere."""
     assert values('data: {"a":1}\n\ndata: {"b"') == [{"a": 1}]
     assert values('data: {"a":1}\n\ndata: {"b":2}') == [{"a": 1}, {"b": 2}]
+
+
+def test_a_word_that_was_cut_is_left_out_of_those_that_are_read_together() -> None:
+    """Also where the stream ends just behind a letter."""
+    event = {"choices": [{"delta": {"content": "words"}}]}
+    whole = f"data: {json.dumps(event)}\n\n" * 4
+    assert len(values(whole)) < 4
+    assert written(whole) == "words" * 4
+    assert written(whole[: -len('ds"}}]}\n\n')]) == "words" * 3
+
+
+def written(text: str) -> str:
+    events: list[Any] = values(text)
+    return "".join(event["choices"][0]["delta"]["content"] for event in events)
 
 
 def test_a_broken_event_does_not_take_the_others_with_it() -> None:

@@ -245,3 +245,37 @@ def test_line_ends_make_no_difference(name: str, ending: str) -> None:
     if ending == "\r" and not whole.startswith("data:"):
         return
     assert read(path, whole.replace("\n", ending)) == read(path, whole)
+
+
+WORDS = st.text(st.sampled_from('a "\\\n\x00é漢😀'), max_size=3)
+DELTAS = st.one_of(
+    *(
+        st.lists(WORDS.map(lambda word, more=more, name=name: more | {name: word}), min_size=1, max_size=5)
+        for name in ("content", "reasoning_content", "text")
+        for more in ({}, {"role": "assistant"}, {"refusal": None}, {"function_call": {"arguments": "x"}})
+    ),
+    st.lists(st.fixed_dictionaries({"role": st.just("assistant"), "content": WORDS, "reasoning": WORDS})),
+    st.lists(st.fixed_dictionaries({"content": WORDS, "refusal": st.sampled_from([None, "", "no"])})),
+)
+CHOICES = st.lists(DELTAS, max_size=4).map(
+    lambda runs: [[{"index": 0, "delta": delta}] for run in runs for delta in run]
+)
+BOTH_CHOICES = st.lists(st.tuples(WORDS, WORDS)).map(
+    lambda pairs: [
+        [{"index": index, "delta": {"content": word}} for index, word in enumerate(pair)] for pair in pairs
+    ]
+)
+
+
+@given(CHOICES | BOTH_CHOICES, st.booleans(), st.integers(0, 15))
+def test_words_are_read_alike_together_and_one_by_one(
+    choices: list[list[dict[str, Any]]], is_ascii: bool, cut: int
+) -> None:
+    """Events that differ in a word alone are read as one, and others one by one."""
+    chat = dialect_of_path("/v1/chat/completions")
+    assert chat is not None
+    alike = [json.dumps({"id": "1", "choices": each}, ensure_ascii=is_ascii) for each in choices]
+    different = [f'{{"n": {number}, {event[1:]}' for number, event in enumerate(alike)]
+    texts = ["".join(f"data: {event}\n\n" for event in events) for events in (alike, different)]
+    at_once, one_by_one = (read_answer(Sketch(Body(text[: len(text) - cut])), chat) for text in texts)
+    assert at_once == one_by_one

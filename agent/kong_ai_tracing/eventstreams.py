@@ -55,8 +55,10 @@ def is_event_stream(text: str) -> bool:
 def events_of(text: str, tail: str | None = None) -> EventStream:
     """The events of a body of server-sent events; `tail` is its end when the middle was left out."""
     text = _with_plain_ends(text)
-    if tail is None and (plain := _plain_events(text)) is not None:
-        return plain
+    if tail is None:
+        text = _with_words_joined(text)
+        if (plain := _plain_events(text)) is not None:
+            return plain
     pairs = _pairs(text)
     gap = None
     if tail is not None:
@@ -68,6 +70,45 @@ def events_of(text: str, tail: str | None = None) -> EventStream:
 
 def _with_plain_ends(text: str) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
+_WORD = re.compile(
+    r'"delta": ?\{(?:"(?:role|type)": ?"\w*", ?)?'
+    r'"(?:content|text|thinking|reasoning|reasoning_content|partial_json)": ?"'
+    r'(?P<word>[^"\\]*(?:\\.[^"\\]*)*)'
+    r'"(?:, ?"\w+": ?(?:null|""|\[\]))*\}'
+)
+"""What a model writes, a word at a time, in an event that brings nothing else."""
+_LONG_EVENT = 10_000
+
+
+def _with_words_joined(text: str) -> str:
+    """The same stream with most of what is written in one event.
+
+    Of many servers the events of an answer differ in nothing but the word they bring, so that one event with
+    all the words says the same. The last of them stays alone: it may be cut.
+    """
+    start = text.rfind("\n\n", 0, len(text) // 2) + 2
+    end = text.find("\n\n", start, start + _LONG_EVENT)
+    if start < 2 or end < 0 or text.count('"delta"', start, end) != 1:
+        return text
+    sample = _WORD.search(text, start, end)
+    if sample is None:
+        return text
+    before, after = text[start : sample.start("word")], text[sample.end("word") : end] + "\n\n"
+    *events, last = text.split(after)
+    first = next((number for number, event in enumerate(events) if event.startswith(before)), len(events))
+    words = [event.removeprefix(before) for event in events[first:]]
+    if len(words) < 2 or not _is_string(f'"{"".join(words)}"'):
+        return text
+    return after.join((*events[:first], "".join((before, *words)), last))
+
+
+def _is_string(text: str) -> bool:
+    try:
+        return isinstance(orjson.loads(text), str)
+    except orjson.JSONDecodeError:
+        return False
 
 
 def _plain_events(text: str) -> EventStream | None:

@@ -8,7 +8,6 @@ from typing import Any
 from kong_ai_tracing.payloads.parts import Message
 from kong_ai_tracing.payloads.reasoning import with_thinking
 
-
 _NO_TEXTS = frozenset(("role", "tool_calls"))
 
 
