@@ -71,9 +71,14 @@ class Taker:
         self.batches: list[Batch] = []
         self.disk = asyncio.Event()
         self.disk.set()
+        self.batches_before_heavy: list[int] = []
+        """How many had come whenever a heavy line was about to be read."""
 
     async def submit(self, batch: Batch) -> None:
         self.batches.append(batch)
+
+    async def room_for(self, size: int) -> None:
+        self.batches_before_heavy.append(len(self.batches))
 
     async def written(self) -> None:
         await self.disk.wait()
@@ -172,3 +177,12 @@ async def test_what_was_read_before_a_stop_goes_along(rig: Rig) -> None:
     rig.source.unread += [kong_line(1, 0)]
     await rig.live(until=lambda: not rig.source.unread)
     assert list(rig.taker.spans) == [observation_id(1, 0)]
+
+
+async def test_a_line_of_megabytes_goes_alone(rig: Rig) -> None:
+    """In memory it becomes several times as large: what was read before leaves first, and so does it."""
+    heavy = kong_line(1, 1, padding_bytes=2 << 20)
+    rig.source.unread += [kong_line(1, 0), heavy, kong_line(1, 2), heavy]
+    await rig.pipeline.run_to_end()
+    assert rig.taker.batches_before_heavy == [1, 2]
+    assert [batch.body.spans for batch in rig.taker.batches if batch.body] == [1, 2, 1]

@@ -160,6 +160,17 @@ class Delivery:
                     self._ledger.announce(batch.number, batch.new_roots)
             self._moved.notify_all()
 
+    async def room_for(self, size: int) -> None:
+        """Wait until there is room for so much, or nothing is left in memory that could leave it."""
+        self._ledger.hurry()
+        async with self._moved:
+            await self._moved.wait_for(lambda: self._has_room_for(size))
+
+    def _has_room_for(self, size: int) -> bool:
+        ledger = self._ledger
+        taken = self._outgoing.live_bytes + ledger.unwritten_body_bytes + ledger.unwritten_media_bytes
+        return not taken or taken + size <= self._limits.max_in_flight_bytes
+
     def _has_written_media(self, batch: Batch) -> bool:
         """Whether not too much that is to be uploaded waits in memory, beside what this batch holds."""
         waiting = self._ledger.unwritten_media_bytes - batch.progress.media_bytes
@@ -243,21 +254,24 @@ class Delivery:
 
     async def _work(self) -> None:
         while True:
-            number, body = await self._take()
-            self._busy += 1
-            try:
-                receipt = await self._sender.deliver(body)
-            except BaseException:
-                await self._put_back(number)
-                raise
-            self.health.tell_answer(self.pause_reason, accepted=receipt is not None)
-            if receipt is None:
-                await self._put_back(number)
-            else:
-                await self._ended(number, receipt)
-            async with self._moved:
-                self._busy -= 1
-                self._moved.notify_all()
+            # Passed on without a name: a body would stay in memory for as long as the next one is waited for.
+            await self._deliver(*await self._take())
+
+    async def _deliver(self, number: int, body: Body) -> None:
+        self._busy += 1
+        try:
+            receipt = await self._sender.deliver(body)
+        except BaseException:
+            await self._put_back(number)
+            raise
+        self.health.tell_answer(self.pause_reason, accepted=receipt is not None)
+        if receipt is None:
+            await self._put_back(number)
+        else:
+            await self._ended(number, receipt)
+        async with self._moved:
+            self._busy -= 1
+            self._moved.notify_all()
 
     async def _take(self) -> tuple[int, Body]:
         """The next batch to send."""

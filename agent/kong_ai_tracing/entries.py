@@ -43,14 +43,15 @@ class LogEntry:
         "consumer",
         "damaged",
         "latencies",
-        "line",
         "method",
+        "origin",
         "path",
         "record",
         "request",
         "request_id",
         "response",
         "route",
+        "seed",
         "service",
         "status",
         "tries",
@@ -58,7 +59,9 @@ class LogEntry:
     )
 
     def __init__(self, line: Line, record: dict[str, Any], damaged: bool = False) -> None:
-        self.line = line
+        # Not the line itself: its bytes are not needed any more, and may be many.
+        self.origin = line.origin
+        """Where the line stands."""
         self.record = record
         self.damaged = damaged
         self.request = request = table(record.get("request"))
@@ -72,20 +75,12 @@ class LogEntry:
         self.status = integer(response.get("status"))
         self.request_id = text(request.get("id"))
         """Kong's own id of the request, since 3.5."""
+        self.seed = self.request_id or sha256(line.data).hexdigest()
+        """What the ids are derived from: Kong's request id, else a digest of the line."""
         self.method = (text(request.get("method")) or "").upper()
         # Without the query: keys may be in there.
         self.path = path_of(request.get("uri"))
         self.upstream_path = path_of(record.get("upstream_uri"))
-
-    @property
-    def origin(self) -> Origin:
-        """Where the line stands."""
-        return self.line.origin
-
-    @property
-    def seed(self) -> str:
-        """What the ids are derived from: Kong's request id, else a digest of the line."""
-        return self.request_id or sha256(self.line.data).hexdigest()
 
     @property
     def ai(self) -> dict[str, Any]:

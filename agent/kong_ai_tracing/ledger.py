@@ -164,6 +164,12 @@ class Ledger:
         )
 
     @property
+    def unwritten_body_bytes(self) -> int:
+        """What the bodies take that are on their way to the disk."""
+        commits = (self._next, self._writing) if self._writing is not None else (self._next,)
+        return sum(len(body.data) for commit in commits for body in commit.spilled.values())
+
+    @property
     def unwritten(self) -> Commit:
         """What is settled and not on disk, after `write` found the store damaged."""
         return self._next

@@ -8,6 +8,7 @@ note that says where it is and why. An unfinished last line is never given out: 
 from __future__ import annotations
 
 from hashlib import blake2b
+from typing import ClassVar
 
 from msgspec import Struct
 
@@ -37,6 +38,11 @@ class Line(Struct, gc=False):
         return Origin(self.file, self.file_id, self.offset, len(self.data) + 1)
 
     @property
+    def end(self) -> int:
+        """Where the next line begins."""
+        return self.offset + len(self.data) + 1
+
+    @property
     def tail(self) -> bytes:
         """The last bytes up to and including the newline, for the marker of the offset behind it."""
         return self.data[-MARKER_BYTES + 1 :] + b"\n"
@@ -47,10 +53,15 @@ class OversizedLine(Struct, frozen=True):
 
     origin: Origin
     tail: bytes
+    data: ClassVar[bytes] = b""
 
     @property
     def file_id(self) -> int:
         return self.origin.file_id
+
+    @property
+    def end(self) -> int:
+        return self.origin.offset + self.origin.length
 
 
 class SetAside(Struct, frozen=True):
@@ -113,8 +124,8 @@ class LineCutter:
         return self._base + self._filled
 
     def room(self) -> memoryview:
-        """The free part of the buffer, never empty."""
-        return self._view[self._filled :]
+        """A free part of the buffer, never empty and never more than a chunk."""
+        return self._view[self._filled : self._filled + self._chunk_bytes]
 
     def cut(self, count: int) -> list[Line | OversizedLine]:
         """The lines that `count` more bytes in `room()` completed, in order."""
@@ -173,13 +184,12 @@ class LineCutter:
 
     def _fit(self) -> None:
         """Make room for more of a long line; give the memory back when the line has gone."""
-        size = wanted = len(self._buffer)
-        if self._filled * 2 > size:
-            wanted = min(2 * size, max(self._max_line_bytes, MARKER_BYTES) + self._chunk_bytes)
-        elif self._filled * 2 <= self._chunk_bytes:
-            wanted = self._chunk_bytes
-        if wanted != size:
-            rest = bytes(self._view[: self._filled])
+        wanted = self._chunk_bytes
+        while wanted < 2 * self._filled:
+            wanted *= 2
+        wanted = min(wanted, max(self._max_line_bytes, MARKER_BYTES) + self._chunk_bytes)
+        if wanted != len(self._buffer):
+            rest = self._view[: self._filled]
             self._allocate(wanted)
             self._view[: len(rest)] = rest
 

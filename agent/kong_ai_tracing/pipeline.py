@@ -35,6 +35,8 @@ log = logging.getLogger(__name__)
 
 _MAX_MEDIA_BYTES = 4 << 20
 """With so many bytes to upload a batch is closed."""
+_HEAVY_BYTES = 1 << 20
+"""A longer line is read when what was read before has left the memory, or nearly so."""
 _FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
 
@@ -99,8 +101,8 @@ class Pipeline:
         self._is_ours = matcher_of(match) if match is not None else None
         self._is_wanted = is_wanted
         self._clock = clock
-        self._last_items: dict[int, Line | OversizedLine] = {}
-        """The newest line of each file that the open batch covers."""
+        self._ends: dict[int, tuple[int, bytes]] = {}
+        """Of each file, where the newest line that the open batch covers ends, and its last bytes."""
         self._log_now_ms = 0
         self._idle_since: float | None = None
         self._scan_due_at = clock()
@@ -184,13 +186,24 @@ class Pipeline:
         self._idle_since = None
         if chunk.passed is not None:
             self._pass_over(chunk.passed)
-        for item in chunk.items:
-            self._carry(item)
+        items = chunk.items
+        items.reverse()
+        while items:
+            if len(items[-1].data) > _HEAVY_BYTES:
+                await self._make_way(len(items[-1].data))
+                if self.stopping:
+                    break
+            self._carry(items.pop())  # Nobody else has it: what is made of it is large enough.
             if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 await self._close_batch()
                 if self.stopping:
                     break
         return True
+
+    async def _make_way(self, size: int) -> None:
+        """What a line of megabytes becomes on its way is several times as large: so it goes alone."""
+        await self._close_batch()
+        await self._see_through(self._delivery.room_for(size))
 
     async def _rest(self) -> None:
         """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
@@ -215,7 +228,7 @@ class Pipeline:
     def _pass_over(self, passed: Passed) -> None:
         """What was delivered before is not sent again, and counts."""
         file_id, calls, progress = passed.position.file_id, passed.calls, self._progress
-        self._last_items.pop(file_id, None)
+        self._ends.pop(file_id, None)
         progress.positions[file_id] = passed.position
         progress.calls[file_id] += calls or 0
         progress.counts["calls_found"] += calls or 0
@@ -227,7 +240,8 @@ class Pipeline:
 
     def _carry(self, item: Line | OversizedLine) -> None:
         """One line the whole way down to the open batch."""
-        self._last_items[item.file_id] = item
+        file_id = item.file_id
+        self._ends[file_id] = item.end, item.tail
         counts = self._progress.counts
         counts["lines"] += 1
         if isinstance(item, OversizedLine):
@@ -236,6 +250,7 @@ class Pipeline:
             return
         carried = malformed = False
         entries = read_entries(item)
+        del item
         while entries:
             entry = entries.pop(0)
             if isinstance(entry, LogEntry):
@@ -247,7 +262,7 @@ class Pipeline:
                 if calls:
                     carried = True
                     counts["calls_found"] += len(calls)
-                    self._progress.calls[item.file_id] += len(wanted)
+                    self._progress.calls[file_id] += len(wanted)
                     self._group(wanted)
             elif isinstance(entry, SetAside):
                 malformed = True
@@ -305,17 +320,16 @@ class Pipeline:
 
     @property
     def _has_progress(self) -> bool:
-        return bool(self._last_items) or bool(self._progress)
+        return bool(self._ends) or bool(self._progress)
 
     async def _close_batch(self) -> None:
         """Hand the open batch to the delivery, together with the progress that its end settles."""
         if not self._has_progress and self._gathering.due_in_seconds is None:
             return
         progress = self._progress
-        for file_id, item in self._last_items.items():
-            end = item.origin.offset + item.origin.length
-            progress.positions[file_id] = Position(file_id, end, marker_of(item.tail))
-        self._last_items = {}
+        for file_id, (end, tail) in self._ends.items():
+            progress.positions[file_id] = Position(file_id, end, marker_of(tail))
+        self._ends = {}
         await self._see_through(self._delivery.submit(self._gathering.close()))
 
     async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
