@@ -23,6 +23,7 @@ from kong_ai_tracing.batches import Batcher, Body
 from kong_ai_tracing.context import CallSettings
 from kong_ai_tracing.delivery import Delivery, DeliveryLimits
 from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Refused, TryLater
 from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
@@ -333,8 +334,10 @@ class Machine:
         )
         self.pipeline = Pipeline(
             self.files,
-            CallSettings(),
-            Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings(kinds=("none",)))),
+            LineReader(
+                CallSettings(),
+                Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings(kinds=("none",)))),
+            ),
             Grouping(GroupingLimits(idle_ms=2_000, hold_ms=10_000)),
             batcher,
             self.delivery,

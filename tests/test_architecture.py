@@ -30,11 +30,11 @@ ORDER = """
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery
-    gathering waits pipeline
+    gathering waits linereader pipeline
     archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    tree progressbar service vitals following checks statusreport status statuspage
+    lineprocesses tree progressbar service vitals following checks statusreport status statuspage
     daemon backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     kong kongcommand

@@ -12,6 +12,7 @@ import pytest
 from kong_ai_tracing.batches import Batch, Batcher
 from kong_ai_tracing.calls import CallSettings
 from kong_ai_tracing.files import Chunk, ScanResult
+from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line
 from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
@@ -112,8 +113,7 @@ class Rig:
         )
         self.pipeline = Pipeline(
             self.source,
-            CallSettings(),
-            Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings())),
+            LineReader(CallSettings(), Protection(Privacy(PrivacySettings()), Redactor(RedactionSettings()))),
             Grouping(),
             batcher,
             self.taker,

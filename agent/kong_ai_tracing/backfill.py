@@ -50,6 +50,8 @@ class Options(Struct, frozen=True, kw_only=True):
 
     selection: Selection = Selection()
     calls_per_second: float | None = None
+    jobs: int = 1
+    """So many processes read lines, this one included."""
     dry_run: bool = False
     again: bool = False
     """Also what was delivered before."""
@@ -167,7 +169,8 @@ async def _deliver(
         archives,
         destination,
         match=project.match,
-        is_wanted=options.selection.test(),
+        selection=options.selection,
+        other_readers=options.jobs - 1,
         throttle=None if options.dry_run else _throttle(project, options, is_live=is_live),
     )
     started = time.monotonic()

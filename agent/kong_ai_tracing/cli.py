@@ -87,6 +87,10 @@ RateOption: TypeAlias = Annotated[
 ]
 
 
+JobsOption: TypeAlias = Annotated[
+    int,
+    typer.Option("--jobs", "-j", min=1, max=64, metavar="N", help="Read lines in so many processes."),
+]
 AgainOption: TypeAlias = Annotated[
     bool, typer.Option("--again", help="Also what was delivered before, under the same ids.")
 ]
@@ -146,6 +150,7 @@ def backfill(
     route: RouteOption = None,
     model: ModelOption = None,
     rate: RateOption = None,
+    jobs: JobsOption = 1,
     again: AgainOption = False,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
@@ -159,7 +164,9 @@ def backfill(
         selection = selection_of(
             since=since, until=until, services=service or (), routes=route or (), models=model or ()
         )
-        options = backfill.Options(selection=selection, calls_per_second=rate, dry_run=dry_run, again=again)
+        options = backfill.Options(
+            selection=selection, calls_per_second=rate, jobs=jobs, dry_run=dry_run, again=again
+        )
         return backfill.run(settings, paths, options)
 
     set_up_logging(settings)

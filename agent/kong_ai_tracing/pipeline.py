@@ -11,22 +11,19 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
 from kong_ai_tracing.batches import Batcher
-from kong_ai_tracing.calls import AICall, CallSettings, calls_of
+from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.delivery import Delivery
-from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.gathering import Gathering
 from kong_ai_tracing.identity import Position
+from kong_ai_tracing.linereader import Kind, LineReader, ReadChunk, Reading
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
-from kong_ai_tracing.matching import Match, matcher_of, place_of
 from kong_ai_tracing.progress import Progress
-from kong_ai_tracing.protection import Protection
-from kong_ai_tracing.selection import IsWanted
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Grouping
 from kong_ai_tracing.waits import Waits
@@ -39,6 +36,13 @@ _HEAVY_BYTES = 1 << 20
 """A longer line is read when what was read before has left the memory, or nearly so."""
 _FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
+
+
+_COUNTED_AS: dict[Kind, str] = {
+    "calls": "lines_calls",
+    "malformed": "lines_malformed",
+    "other": "lines_other",
+}
 
 
 class Source(Protocol):
@@ -79,27 +83,21 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        settings: CallSettings,
-        protection: Protection,
+        reader: LineReader,
         grouping: Grouping,
         batcher: Batcher,
         delivery: Delivery,
         *,
         rhythm: Rhythm,
         wake: Wake,
-        match: Match | None = None,
-        is_wanted: IsWanted | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._source = source
-        self._settings = settings
-        self._protection = protection
+        self._reader = reader
         self._gathering = Gathering(grouping, batcher)
         self._delivery = delivery
         self._rhythm = rhythm
         self._wake = wake
-        self._is_ours = matcher_of(match) if match is not None else None
-        self._is_wanted = is_wanted
         self._clock = clock
         self._ends: dict[int, tuple[int, bytes]] = {}
         """Of each file, where the newest line that the open batch covers ends, and its last bytes."""
@@ -186,14 +184,15 @@ class Pipeline:
         self._idle_since = None
         if chunk.passed is not None:
             self._pass_over(chunk.passed)
-        items = chunk.items
+        items, readings = chunk.items, chunk.readings if isinstance(chunk, ReadChunk) else []
         items.reverse()
+        readings.reverse()
         while items:
             if len(items[-1].data) > _HEAVY_BYTES:
                 await self._make_way(len(items[-1].data))
                 if self.stopping:
                     break
-            self._carry(items.pop())  # Nobody else has it: what is made of it is large enough.
+            self._carry(items, readings)
             if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 await self._close_batch()
                 if self.stopping:
@@ -238,57 +237,43 @@ class Pipeline:
 
     # -- lines → calls → spans
 
-    def _carry(self, item: Line | OversizedLine) -> None:
-        """One line the whole way down to the open batch."""
+    def _carry(self, items: list[Line | OversizedLine], readings: list[Reading | None]) -> None:
+        """The last of the lines the whole way down to the open batch, from its reading on if there is one."""
+        item = items[-1]
         file_id = item.file_id
         self._ends[file_id] = item.end, item.tail
-        counts = self._progress.counts
-        counts["lines"] += 1
+        self._progress.counts["lines"] += 1
+        reading = readings.pop() if readings else None
         if isinstance(item, OversizedLine):
-            counts["lines_malformed"] += 1
+            self._progress.counts["lines_malformed"] += 1
             self._set_aside(SetAside(item.origin, "longer than max_line_bytes"))
+            items.pop()
             return
-        carried = malformed = False
-        entries = read_entries(item)
         del item
-        while entries:
-            entry = entries.pop(0)
-            if isinstance(entry, LogEntry):
-                if self._is_ours is not None and not self._is_ours(place_of(entry)):
-                    continue
-                calls = calls_of(entry, self._settings)
-                wanted = self._wanted(entry, calls)
-                del entry  # in memory it may be several times what is made of it
-                if calls:
-                    carried = True
-                    counts["calls_found"] += len(calls)
-                    self._progress.calls[file_id] += len(wanted)
-                    self._group(wanted)
-            elif isinstance(entry, SetAside):
-                malformed = True
-                self._set_aside(entry)
-            else:
-                assert isinstance(entry, Ignored)
-        counts["lines_calls" if carried else "lines_malformed" if malformed else "lines_other"] += 1
+        if reading is None:
+            # Nobody but the reader has the line then: what is made of it is large enough.
+            reading = self._reader.read(cast(Line, items.pop()))
+        else:
+            items.pop()
+        self._take(file_id, reading)
 
-    def _wanted(self, entry: LogEntry, calls: list[AICall]) -> list[AICall]:
-        if self._is_wanted is None:
-            return calls
-        wanted = [call for call in calls if self._is_wanted(entry, call)]
-        if len(wanted) < len(calls):
-            self._progress.counts["calls_filtered"] += len(calls) - len(wanted)
-        return wanted
+    def _take(self, file_id: int, reading: Reading) -> None:
+        """What a line holds, down to the open batch."""
+        counts = self._progress.counts
+        counts[_COUNTED_AS[reading.kind]] += 1
+        if reading.found:
+            counts["calls_found"] += reading.found
+            counts["calls_filtered"] += reading.filtered
+            self._progress.calls[file_id] += reading.found - reading.filtered
+        if reading.counts:
+            counts.update(reading.counts)
+            self._progress.add_media(reading.media)
+        for each in reading.set_aside:
+            self._set_aside(each)
+        for calls in reading.groups:
+            self._group(calls)
 
     def _group(self, calls: list[AICall]) -> None:
-        if not calls:
-            return
-        protected = self._protection.apply(calls)
-        calls = protected.calls
-        if protected.counts:
-            self._progress.counts.update(protected.counts)
-            self._progress.add_media(protected.media)
-        if not calls:
-            return
         self._progress.counts["calls"] += len(calls)
         self._advance_log_time(calls[0])
         self._gathering.add(calls, self._log_now_ms)
@@ -367,11 +352,8 @@ class Pipeline:
         line = await reread(origin)
         if line is None:
             return None
-        for entry in read_entries(line):
-            if isinstance(entry, LogEntry):
-                for call in calls_of(entry, self._settings):
-                    if call.id == call_id:
-                        protected = self._protection.apply([call])
-                        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
-                        return protected.calls[0] if protected.calls else None
-        return None
+        protected = self._reader.call(line, call_id)
+        if protected is None or not protected.calls:
+            return None
+        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
+        return protected.calls[0]

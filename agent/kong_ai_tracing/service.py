@@ -11,10 +11,11 @@ from typing import Protocol
 from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, Destination
+from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
 from kong_ai_tracing.pipeline import Pipeline, Source
-from kong_ai_tracing.selection import IsWanted
+from kong_ai_tracing.selection import Selection
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.throttle import Throttle
 from kong_ai_tracing.watcher import Waker
@@ -52,7 +53,8 @@ class Service:
         destination: Destination,
         *,
         match: Match | None = None,
-        is_wanted: IsWanted | None = None,
+        selection: Selection | None = None,
+        other_readers: int = 0,
         throttle: Throttle | None = None,
     ) -> None:
         self._store = store
@@ -63,17 +65,26 @@ class Service:
         self._uploaded = False
         """Whether all media were uploaded."""
         self.delivery: Delivery = assembly.delivery_of(config, destination, store, restored, throttle)
-        self.pipeline = Pipeline(
-            source,
+        self.reader = LineReader(
             assembly.call_settings_of(config),
             assembly.protection_of(config, self.delivery.take_room_for_medium),
+            match=match,
+            is_wanted=selection.test() if selection is not None else None,
+        )
+        if other_readers:
+            # Loaded here: only a large backfill reads in processes of their own.
+            from kong_ai_tracing.lineprocesses import Blueprint, ReadAhead
+
+            blueprint = Blueprint(config, match, selection)
+            source = self._source = ReadAhead(source, self.reader, blueprint, other_readers)
+        self.pipeline = Pipeline(
+            source,
+            self.reader,
             assembly.grouping_of(config),
             assembly.batcher_of(config, destination, self.delivery, throttle),
             self.delivery,
             rhythm=assembly.rhythm_of(config),
             wake=self._waker,
-            match=match,
-            is_wanted=is_wanted,
         )
 
     def stop(self) -> None:

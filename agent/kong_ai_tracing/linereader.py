@@ -1,0 +1,116 @@
+"""One line in, what it holds out: its calls as they may leave, and how it counts. No clock, disk or network.
+
+This is most of the work, and no line knows of another one: so it can be done in several processes.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from kong_ai_tracing.calls import AICall, CallSettings, calls_of
+from kong_ai_tracing.entries import LogEntry, read_entries
+from kong_ai_tracing.files import Chunk
+from kong_ai_tracing.lines import Line, SetAside
+from kong_ai_tracing.matching import Match, matcher_of, place_of
+from kong_ai_tracing.media import Attachment
+from kong_ai_tracing.protection import Protected, Protection
+from kong_ai_tracing.selection import IsWanted
+
+Kind = Literal["calls", "malformed", "other"]
+
+
+class Reading(Struct):
+    """What one line holds."""
+
+    kind: Kind = "other"
+    found: int = 0
+    """All its calls."""
+    filtered: int = 0
+    """Those that are not wanted."""
+    groups: list[list[AICall]] = field(default_factory=list)
+    """The others, by entry."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What was kept back of them."""
+    media: list[Attachment] = field(default_factory=list)
+    set_aside: list[SetAside] = field(default_factory=list)
+
+
+class ReadChunk(Chunk):
+    """Lines that have been read already."""
+
+    readings: list[Reading | None] = field(default_factory=list)
+    """One for each; None where there is nothing that could be read."""
+
+
+class LineReader:
+    """Reads lines, each for itself."""
+
+    def __init__(
+        self,
+        settings: CallSettings,
+        protection: Protection | None,
+        *,
+        match: Match | None = None,
+        is_wanted: IsWanted | None = None,
+    ) -> None:
+        """Without a protection its readings are for `protect` of another reader, which has one."""
+        self._settings = settings
+        self._protection = protection
+        self._is_ours = matcher_of(match) if match is not None else None
+        self._is_wanted = is_wanted
+
+    def read(self, line: Line) -> Reading:
+        """What a line holds, as it may leave."""
+        reading = Reading()
+        entries = read_entries(line)
+        del line
+        while entries:
+            entry = entries.pop(0)
+            if isinstance(entry, LogEntry):
+                self._take(entry, reading)
+                del entry  # in memory it may be several times what is made of it
+            elif isinstance(entry, SetAside):
+                reading.set_aside.append(entry)
+        if reading.found:
+            reading.kind = "calls"
+        elif reading.set_aside:
+            reading.kind = "malformed"
+        return self.protect(reading) if reading.groups else reading
+
+    def _take(self, entry: LogEntry, reading: Reading) -> None:
+        if self._is_ours is not None and not self._is_ours(place_of(entry)):
+            return
+        calls = calls_of(entry, self._settings)
+        reading.found += len(calls)
+        if self._is_wanted is not None:
+            wanted = [call for call in calls if self._is_wanted(entry, call)]
+            reading.filtered += len(calls) - len(wanted)
+            calls = wanted
+        if calls:
+            reading.groups.append(calls)
+
+    def protect(self, reading: Reading) -> Reading:
+        """What was read without a protection, as it may leave."""
+        if self._protection is None:
+            return reading
+        groups, reading.groups = reading.groups, []
+        for calls in groups:
+            protected = self._protection.apply(calls)
+            for name, count in protected.counts.items():
+                reading.counts[name] = reading.counts.get(name, 0) + count
+            reading.media += protected.media
+            if protected.calls:
+                reading.groups.append(protected.calls)
+        return reading
+
+    def call(self, line: Line, call_id: str) -> Protected | None:
+        """One call of a line that was read before, whether it is wanted or not."""
+        assert self._protection is not None, "what is asked for is to leave"
+        for entry in read_entries(line):
+            if isinstance(entry, LogEntry):
+                for call in calls_of(entry, self._settings):
+                    if call.id == call_id:
+                        return self._protection.apply([call])
+        return None
