@@ -8,6 +8,8 @@ as it is without them. So a process may be lost at any time: its lines are given
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import fcntl
 import logging
 import multiprocessing
 import os
@@ -18,7 +20,6 @@ from collections import deque
 from collections.abc import Iterable
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection
-from multiprocessing.context import SpawnProcess
 from typing import Protocol
 
 from msgspec import MsgspecError, Struct, msgpack
@@ -36,8 +37,12 @@ from kong_ai_tracing.selection import Selection
 log = logging.getLogger(__name__)
 
 _MAX_TRIES = 3
-_CHUNKS_AHEAD = 2
-"""For each process: one is being read while the next one lies ready."""
+_CHUNKS_AHEAD = 4
+"""For each process: so many wait to be read, are being read, or were read and wait for their turn."""
+_AT_ONCE = 2
+"""Chunks a process is given: while it reads one, the next one lies in its pipe."""
+_PIPE_BYTES = 1 << 20
+"""As much as Linux lets anybody have."""
 _END_SECONDS = 5.0
 
 
@@ -114,7 +119,7 @@ class ReadAhead:
             return None
         task = self._ahead[0]
         while not task.answer.done():
-            mine = next((each for each in self._ahead if each.claim()), None)
+            mine = next((each for each in self._ahead if each.lines and each.claim()), None)
             if mine is None:
                 await asyncio.wait([task.answer])
             else:
@@ -134,7 +139,10 @@ class ReadAhead:
                 return
             task = _Task(chunk, asyncio.get_running_loop())
             self._ahead.append(task)
-            self._tasks.put(task)
+            if task.lines:
+                self._tasks.put(task)
+            else:
+                task.answer.set_result([])
 
     async def close(self) -> None:
         for process in self._processes:
@@ -203,9 +211,11 @@ class _ReadingProcess:
     def __init__(self, blueprint: Blueprint, tasks: queue.SimpleQueue[_Task | None]) -> None:
         self._blueprint = blueprint
         self._tasks = tasks
+        self._given: deque[tuple[_Task, bytes]] = deque()
+        """What it is reading, and what lies in the pipe to be read next."""
         self._leaving = False
         self._decoder = msgpack.Decoder(list[Reading])
-        self._process, self._connection = self._started()
+        self._start()
         self._thread = threading.Thread(target=self._work, name="reading", daemon=True)
         self._thread.start()
 
@@ -219,35 +229,66 @@ class _ReadingProcess:
         self._process.kill()
         self._process.join(_END_SECONDS)
 
-    def _started(self) -> tuple[SpawnProcess, Connection]:
+    def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
-        ours, theirs = context.Pipe()
-        process = context.Process(target=serve, args=(theirs, self._blueprint), daemon=True)
+        theirs, self._lines = _pipe()
+        self._readings, back = _pipe()
+        self._process = context.Process(target=serve, args=(theirs, back, self._blueprint), daemon=True)
         # Ctrl-C goes to all processes of a terminal; this one decides what becomes of the others, which are
         # born with it blocked. Python's helper is started before, because its start would end the blocking.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
-            process.start()
+            self._process.start()
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()
-        return process, ours
+        back.close()
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
-            if task.claim():
-                task.was_given = True
-                task.settle(self._read(task) if task.lines else [])
+        more = True
+        while more or self._given:
+            if more:
+                more = self._give()
+            if self._given:
+                self._take_back()
 
-    def _read(self, task: _Task) -> list[Reading] | Exception:
-        message = task.message()
+    def _give(self) -> bool:
+        """Give it as much as it may have; waits only for the first. False when there will be no more."""
+        while len(self._given) < _AT_ONCE:
+            try:
+                task = self._tasks.get(block=not self._given)
+            except queue.Empty:
+                break
+            if task is None:
+                return False
+            if not task.claim():
+                continue
+            task.was_given = True
+            message = task.message()
+            # What does not fit into the pipe waits until nothing else can be on the way back.
+            while self._given and len(message) >= _PIPE_BYTES:
+                self._take_back()
+            self._given.append((task, message))
+            self._send(message)
+        return True
+
+    def _send(self, message: bytes) -> None:
+        with contextlib.suppress(OSError):  # it is gone: whoever waits for its answer hears of it
+            self._lines.send_bytes(message)
+
+    def _take_back(self) -> None:
+        """What is in the lines that were given first."""
+        task, _ = self._given[0]
+        task.settle(self._outcome(task))
+        self._given.popleft()
+
+    def _outcome(self, task: _Task) -> list[Reading] | Exception:
         for _ in range(_MAX_TRIES):
             if self._leaving:
                 break
             try:
-                self._connection.send_bytes(message)
-                return self._decoder.decode(self._connection.recv_bytes())
+                return self._decoder.decode(self._readings.recv_bytes())
             except (EOFError, OSError):
                 self._replace(task)
             except MsgspecError as error:
@@ -258,16 +299,27 @@ class _ReadingProcess:
         )
 
     def _replace(self, task: _Task) -> None:
-        self._connection.close()
+        self._lines.close()
+        self._readings.close()
         self._process.join(_END_SECONDS)
         if self._leaving:
             return
         code = self._process.exitcode
         log.warning("backfill.process_lost code=%s place=%r lines=given_to_a_new_one", code, task.place)
-        self._process, self._connection = self._started()
+        self._start()
+        for _, message in self._given:
+            self._send(message)
 
 
-def serve(connection: Connection, blueprint: Blueprint) -> None:
+def _pipe() -> tuple[Connection, Connection]:
+    """For one direction, with room for a whole message: who writes need not wait for who reads."""
+    reading, writing = multiprocessing.get_context("spawn").Pipe(duplex=False)
+    with contextlib.suppress(OSError):  # an administrator allows less: it goes on in smaller steps
+        fcntl.fcntl(writing.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    return reading, writing
+
+
+def serve(lines_in: Connection, readings_out: Connection, blueprint: Blueprint) -> None:
     """Read what is given until nobody gives any more: the life of a process."""
     config = blueprint.config
     set_up_logging(config.log_level, config.secrets, os.environ)
@@ -275,7 +327,7 @@ def serve(connection: Connection, blueprint: Blueprint) -> None:
     decoder = msgpack.Decoder(_Lines)
     while True:
         try:
-            lines = decoder.decode(connection.recv_bytes())
+            lines = decoder.decode(lines_in.recv_bytes())
         except (EOFError, OSError):
             return
         done = [
@@ -283,6 +335,6 @@ def serve(connection: Connection, blueprint: Blueprint) -> None:
             for offset, data in zip(lines.offsets, lines.data, strict=True)
         ]
         try:
-            connection.send_bytes(msgpack.encode(done))
+            readings_out.send_bytes(msgpack.encode(done))
         except OSError:
             return
