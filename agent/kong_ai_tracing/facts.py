@@ -13,7 +13,7 @@ from kong_ai_tracing.bodies import Body
 from kong_ai_tracing.entries import LogEntry, first_text, integer, text
 from kong_ai_tracing.payloads import Answered, Asked
 from kong_ai_tracing.providers import Exchange
-from kong_ai_tracing.sections import Place, Section
+from kong_ai_tracing.sections import PROXIED, Section
 from kong_ai_tracing.timing import Timing, duration
 from kong_ai_tracing.usage import prompt_and_completion
 
@@ -91,7 +91,7 @@ def add_gateway(facts: Facts, exchange: Exchange) -> None:
 def add_section(facts: Facts, section: Section) -> None:
     """What Kong says of one LLM call."""
     meta, cache = section.meta, section.cache
-    if section.place is not Place.PROXIED:
+    if section.place is not PROXIED:
         facts["kong_ai_plugin"] = section.namespace
     if (latency := duration(meta.get("llm_latency"))) is not None:
         facts["llm_latency_ms"] = latency

@@ -105,7 +105,7 @@ def offers_of(
             offers.add(branch.uses, headers[name])
         if kind:
             _take_apart(offers, places, name, branch, kind, first_text(headers[name]) or "")
-    for name in places.body_members.intersection(body):
+    for name in places.body.keys() & body.keys():
         value, branch = value_of(body[name]), places.body[name]
         offers.add(branch.uses, value.get("id") if isinstance(value, dict) else value)
         if branch.members and isinstance(value, dict):
@@ -114,24 +114,17 @@ def offers_of(
         if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
             metadata = metadata | {"user_id": _split_agent_user(offers, places, user)}
         _walk(offers, places.metadata, metadata)
-    record = entry.record
-    for name, branch in places.kong.items():
-        if name in record:
-            value = record[name]
-            if branch.uses:
-                offers.add(branch.uses, value)
-            if isinstance(value, dict):
-                _walk(offers, branch.members, value)
+    _walk(offers, places.kong, entry.record)
     return offers
 
 
 def _walk(offers: Offers, members: dict[str, Branch], values: dict[str, Any]) -> None:
-    for name, value in values.items():
-        if (branch := members.get(name)) is not None:
-            if branch.uses:
-                offers.add(branch.uses, value)
-            if branch.members and isinstance(value, dict):
-                _walk(offers, branch.members, value)
+    for name in members.keys() & values.keys():
+        value, branch = values[name], members[name]
+        if branch.uses:
+            offers.add(branch.uses, value)
+        if branch.members and isinstance(value, dict):
+            _walk(offers, branch.members, value)
 
 
 def _take_apart(offers: Offers, places: Places, name: str, branch: Branch, kind: str, value: str) -> None:

@@ -58,7 +58,6 @@ class Places:
         "agent_session",
         "baggage",
         "body",
-        "body_members",
         "headers",
         "kong",
         "labels",
@@ -77,7 +76,6 @@ class Places:
         self.body: dict[str, Branch] = _tree(sources, "body")
         self.metadata: dict[str, Branch] = self.body.pop("metadata", Branch()).members
         """Of the body's object of that name."""
-        self.body_members = frozenset(self.body)
         self.agent_session = _uses_of(sources, _AGENT_SESSION)
         self.labels = [name for name in sources if name.startswith(LABEL)]
         """Fields that are labels of the operator's own."""

@@ -24,7 +24,7 @@ from kong_ai_tracing.providers import (
     provider_by_signs,
     provider_of,
 )
-from kong_ai_tracing.sections import Place, Section
+from kong_ai_tracing.sections import PROXIED, Section
 from kong_ai_tracing.usage import ZERO_USAGE, reported_cost, usage_buckets, usage_in_headers
 
 _MAX_MODEL = 200
@@ -153,11 +153,11 @@ def fit_model(name: str | None) -> str | None:
 
 def read_section(exchange: Exchange, section: Section, captured: Captured) -> Reading:
     """Read a call that Kong tells of. A captured body is nearer to the truth than Kong's account."""
-    if section.place is not Place.PROXIED:
+    if section.place is not PROXIED:
         captured = _NOTHING_CAPTURED
     request = Sketch(captured.request if captured.request.text is not None else section.request)
     response = Sketch(captured.response if captured.response.text is not None else section.response)
-    hint = dialect_said(exchange, request) if section.place is Place.PROXIED else None
+    hint = dialect_said(exchange, request) if section.place is PROXIED else None
     return _read(exchange, section, captured, request, response, hint)
 
 
@@ -180,7 +180,7 @@ def _read(
     dialect, asked = read_request(request, hint)
     bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
     answered = read_answer(response, dialect, bare_text=bare_text)
-    is_proxied = section.place is Place.PROXIED
+    is_proxied = section.place is PROXIED
     refused = is_proxied and failed(exchange.entry.status)
     if refused and answered.failure is None:
         answered.failure = _refusal_in_text(response)
@@ -222,7 +222,7 @@ def _refusal_in_text(response: Sketch) -> Failure | None:
 def _cache_status(exchange: Exchange, section: Section) -> str | None:
     """What a cache of Kong did; on plain services it is proxy-cache, which says it in a header."""
     logged = text(section.cache.get("cache_status")) if section.cache else None
-    if logged or section.place is not Place.PROXIED or _CACHE_HEADER not in exchange.response_headers:
+    if logged or section.place is not PROXIED or _CACHE_HEADER not in exchange.response_headers:
         return logged
     said = first_text(exchange.response_headers[_CACHE_HEADER])
     return said if said and answered_by_kong(exchange.entry) else None

@@ -46,14 +46,17 @@ class Place(IntEnum):
     AFTER = 2
 
 
-_PLACES = {"ai-request-transformer": Place.BEFORE, "ai-response-transformer": Place.AFTER}
+BEFORE, PROXIED, AFTER = Place
+"""By names of their own: Python 3.11 takes ten times as long to look into an enum as for a name."""
+
+_PLACES = {"ai-request-transformer": BEFORE, "ai-response-transformer": AFTER}
 
 
 class Section(Struct, frozen=True):
     """One LLM call as Kong logged it. The default is a call of which Kong says nothing."""
 
     namespace: str = ""
-    place: Place = Place.PROXIED
+    place: Place = PROXIED
     meta: dict[str, Any] = field(default_factory=dict)
     usage: dict[str, Any] = field(default_factory=dict)
     cache: dict[str, Any] = field(default_factory=dict)
@@ -79,9 +82,9 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
         for name, value in ai.items()
         if isinstance(value, dict) and name not in _NO_CALLS and _is_call(name, value)
     ]
-    if len(found) == 1 and found[0].place is Place.PROXIED:
+    if len(found) == 1 and found[0].place is PROXIED:
         return found
-    if not any(section.place is Place.PROXIED for section in found) and _is_call_itself(ai, bool(found)):
+    if not any(section.place is PROXIED for section in found) and _is_call_itself(ai, bool(found)):
         found.append(_section("", ai, None, shared_cache, {}))
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
@@ -99,6 +102,8 @@ def is_known_namespace(name: str) -> bool:
 
 def objects_in(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The objects that other plugins wrote beside a call, or without one."""
+    if value.keys() <= _OWN_MEMBERS:
+        return {}
     return {
         name: member
         for name, member in value.items()
@@ -136,10 +141,10 @@ def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
 def _section(
     name: str, value: dict[str, Any], shared_request: Any, shared_cache: dict[str, Any], ai: dict[str, Any]
 ) -> Section:
-    place = _PLACES.get(name, Place.PROXIED)
+    place = _PLACES.get(name, PROXIED)
     payload = table(value.get("payload"))
     request = payload.get("request")
-    if request is None and place is Place.PROXIED:
+    if request is None and place is PROXIED:
         # ai-proxy-advanced leaves the request one level higher.
         request = shared_request
     return Section(
@@ -147,10 +152,10 @@ def _section(
         place,
         table(value.get("meta")),
         table(value.get("usage")),
-        shared_cache if place is Place.PROXIED else {},
+        shared_cache if place is PROXIED else {},
         _body(request),
         _body(payload.get("response")),
-        _objects_about(name, value, ai) if place is Place.PROXIED else {},
+        _objects_about(name, value, ai) if place is PROXIED else {},
     )
 
 

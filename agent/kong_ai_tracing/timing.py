@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from kong_ai_tracing.bodies import Captured
 from kong_ai_tracing.entries import LogEntry, first_text, integer, table
-from kong_ai_tracing.sections import Place, Section
+from kong_ai_tracing.sections import BEFORE, PROXIED, Section
 
 EARLIEST_MS = 1_420_070_400_000
 """2015-01-01: no Kong is older."""
@@ -76,9 +76,9 @@ def timing_of(entry: LogEntry, section: Section, captured: Captured, *, streamed
     """The times of the proxied call, or of a transformer's own call before or after it."""
     started_at = started_at_of(entry)
     ended_at = started_at + (duration(entry.latencies.get("request")) or 0)
-    if section.place is not Place.PROXIED:
+    if section.place is not PROXIED:
         own = duration(section.meta.get("llm_latency"))
-        if section.place is Place.BEFORE:
+        if section.place is BEFORE:
             # 3.7 logs no latency of it; nearly all of Kong's own time is the wait for this call.
             own = own if own is not None else duration(entry.latencies.get("kong"))
             return Timing(started_at, started_at + (own or 0))
