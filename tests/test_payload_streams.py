@@ -271,11 +271,17 @@ BOTH_CHOICES = st.lists(st.tuples(WORDS, WORDS)).map(
 def test_words_are_read_alike_together_and_one_by_one(
     choices: list[list[dict[str, Any]]], is_ascii: bool, cut: int
 ) -> None:
-    """Events that differ in a word alone are read as one, and others one by one."""
-    chat = dialect_of_path("/v1/chat/completions")
-    assert chat is not None
+    """Events that differ in a word alone, or in letters that hide how long it is, are read as one."""
     alike = [json.dumps({"id": "1", "choices": each}, ensure_ascii=is_ascii) for each in choices]
     different = [f'{{"n": {number}, {event[1:]}' for number, event in enumerate(alike)]
-    texts = ["".join(f"data: {event}\n\n" for event in events) for events in (alike, different)]
-    at_once, one_by_one = (read_answer(Sketch(Body(text[: len(text) - cut])), chat) for text in texts)
+    padded = [f'{event[:-1]}, "obfuscation": "{"x" * number}"}}' for number, event in enumerate(alike)]
+    at_once, one_by_one = (_read_cut(events, cut) for events in (alike, different))
     assert at_once == one_by_one
+    assert _read_cut(padded, 0) == _read_cut(different, 0)
+
+
+def _read_cut(events: list[str], cut: int) -> Answered:
+    text = "".join(f"data: {event}\n\n" for event in events)
+    chat = dialect_of_path("/v1/chat/completions")
+    assert chat is not None
+    return read_answer(Sketch(Body(text[: len(text) - cut])), chat)

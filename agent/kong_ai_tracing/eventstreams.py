@@ -79,6 +79,8 @@ _WORD = re.compile(
     r'"(?:, ?"\w+": ?(?:null|""|\[\]))*\}'
 )
 """What a model writes, a word at a time, in an event that brings nothing else."""
+_PADDING = re.compile(r', ?"(?:obfuscation|p)": ?"\w*"\}\n')
+"""Letters at the end of an event with which providers hide from the network how long a word was."""
 _LONG_EVENT = 10_000
 
 
@@ -88,20 +90,25 @@ def _with_words_joined(text: str) -> str:
     Of many servers the events of an answer differ in nothing but the word they bring, so that one event with
     all the words says the same. The last of them stays alone: it may be cut.
     """
-    start = text.rfind("\n\n", 0, len(text) // 2) + 2
-    end = text.find("\n\n", start, start + _LONG_EVENT)
-    if start < 2 or end < 0 or text.count('"delta"', start, end) != 1:
-        return text
+    if _PADDING.search(text, *_middle_event(text)):
+        text = _PADDING.sub("}\n", text)
+    start, end = _middle_event(text)
     sample = _WORD.search(text, start, end)
-    if sample is None:
+    if sample is None or text.count('"delta"', start, end) > 1:
         return text
-    before, after = text[start : sample.start("word")], text[sample.end("word") : end] + "\n\n"
+    before, after = text[start : sample.start("word")], text[sample.end("word") : end] + "\n"
     *events, last = text.split(after)
     first = next((number for number, event in enumerate(events) if event.startswith(before)), len(events))
     words = [event.removeprefix(before) for event in events[first:]]
     if len(words) < 2 or not _is_string(f'"{"".join(words)}"'):
         return text
     return after.join((*events[:first], "".join((before, *words)), last))
+
+
+def _middle_event(text: str) -> tuple[int, int]:
+    """Where an event from the middle of a stream begins, and where its last line ends."""
+    start = text.rfind("\n\n", 0, len(text) // 2) + 2
+    return start, text.find("\n\n", start, start + _LONG_EVENT) + 1
 
 
 def _is_string(text: str) -> bool:
