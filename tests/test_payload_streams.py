@@ -271,13 +271,14 @@ BOTH_CHOICES = st.lists(st.tuples(WORDS, WORDS)).map(
 def test_words_are_read_alike_together_and_one_by_one(
     choices: list[list[dict[str, Any]]], is_ascii: bool, cut: int
 ) -> None:
-    """Events that differ in a word alone, or in letters that hide how long it is, are read as one."""
+    """Events that differ in a word alone, or in what hides how long it is, are read as one."""
     alike = [json.dumps({"id": "1", "choices": each}, ensure_ascii=is_ascii) for each in choices]
     different = [f'{{"n": {number}, {event[1:]}' for number, event in enumerate(alike)]
     padded = [f'{event[:-1]}, "obfuscation": "{"x" * number}"}}' for number, event in enumerate(alike)]
+    spaced = [f"{event[:-1]}{' ' * number}}}" for number, event in enumerate(alike)]
     at_once, one_by_one = (_read_cut(events, cut) for events in (alike, different))
     assert at_once == one_by_one
-    assert _read_cut(padded, 0) == _read_cut(different, 0)
+    assert _read_cut(padded, 0) == _read_cut(spaced, 0) == _read_cut(different, 0)
 
 
 def _read_cut(events: list[str], cut: int) -> Answered:

@@ -79,8 +79,8 @@ _WORD = re.compile(
     r'"(?:, ?"\w+": ?(?:null|""|\[\]))*\}'
 )
 """What a model writes, a word at a time, in an event that brings nothing else."""
-_PADDING = re.compile(r', ?"(?:obfuscation|p)": ?"\w*"\}\n')
-"""Letters at the end of an event with which providers hide from the network how long a word was."""
+_PADDINGS = (re.compile(r', ?"(?:obfuscation|p)": ?"\w*"\}\n'), re.compile(r" (?<!  ) *\}\n"))
+"""Letters or spaces at the end of an event with which providers hide from the network how long a word was."""
 _LONG_EVENT = 10_000
 
 
@@ -90,8 +90,9 @@ def _with_words_joined(text: str) -> str:
     Of many servers the events of an answer differ in nothing but the word they bring, so that one event with
     all the words says the same. The last of them stays alone: it may be cut.
     """
-    if _PADDING.search(text, *_middle_event(text)):
-        text = _PADDING.sub("}\n", text)
+    for padding in _PADDINGS:
+        if padding.search(text, *_middle_event(text)):
+            text = padding.sub("}\n", text)
     start, end = _middle_event(text)
     sample = _WORD.search(text, start, end)
     if sample is None or text.count('"delta"', start, end) > 1:
