@@ -35,18 +35,19 @@ def is_chunk(event: dict[str, Any]) -> bool:
 def answered(fields: Fields, choices: list[Fields]) -> Answered:
     """What an answer says beside its text."""
     usage = value_of(fields.get("usage"))
-    finish_reason = None
+    finish_reason, failure = None, failure_of(fields)
     for choice in choices:
-        # Mistral's models on Bedrock have another word for it.
-        if finish_reason := word_of(choice.get("finish_reason")) or word_of(choice.get("stop_reason")):
-            break
-    # OpenRouter tells the error of a provider in the place of its choice.
-    errors = [choice["error"] for choice in choices if "error" in choice]
+        if finish_reason is None:
+            # Mistral's models on Bedrock have another word for it.
+            finish_reason = word_of(choice.get("finish_reason")) or word_of(choice.get("stop_reason"))
+        if failure is None and "error" in choice:
+            # OpenRouter tells the error of a provider in the place of its choice.
+            failure = failure_in(value_of(choice["error"]))
     return Answered(
         model=word_of(fields.get("model")),
         usage=usage if isinstance(usage, dict) else {},
         finish_reason=finish_reason,
         response_id=word_of(fields.get("id")),
         service_tier=word_of(fields.get("service_tier")),
-        failure=failure_of(fields) or next(filter(None, map(failure_in, map(value_of, errors))), None),
+        failure=failure,
     )
