@@ -115,7 +115,7 @@ def _observation(read: Reading, identity: Identity, settings: CallSettings) -> O
     kind = "span" if read.cache_hit else read.dialect.type
     # Langfuse links generations alone, and a transformer asks in its own words.
     prompt = identity.prompt if kind == "generation" and read.is_proxied else None
-    if settings.prices and not (cost or read.failed or read.cache_hit):
+    if not (cost or read.failed or read.cache_hit) and settings.prices:
         cost = settings.prices.cost_of((model, requested), provider, usage)
         cost_source = priced_by(usage_source) if cost else None
     metadata: Facts = {"environment": identity.context.environment, "streaming": read.streamed}

@@ -53,13 +53,21 @@ def add_speed(facts: Facts, timing: Timing, usage: dict[str, int]) -> None:
     facts["total_duration_ms"] = milliseconds = timing.duration_ms
     prompt, completion = prompt_and_completion(usage)
     if completion:
-        facts["time_per_token_ms"] = round(milliseconds / completion, 3)
+        facts["time_per_token_ms"] = ratio(milliseconds, completion)
         if milliseconds:
-            facts["throughput_tokens_per_second"] = round(completion * 1000 / milliseconds, 3)
+            facts["throughput_tokens_per_second"] = ratio(completion * 1000, milliseconds)
         if prompt:
-            facts["completion_tokens_per_prompt_token"] = round(completion / prompt, 3)
+            facts["completion_tokens_per_prompt_token"] = ratio(completion, prompt)
     if timing.first_token_ms is not None:
         facts["time_to_first_token_ms"] = timing.first_token_ms
+
+
+def ratio(part: int, whole: int) -> float:
+    """To three decimals, as `round` has it, which takes three times as long for a fraction."""
+    thousandths, rest = divmod(1000 * part, whole)
+    if 2 * rest == whole:
+        return round(part / whole, 3)
+    return (thousandths + (2 * rest > whole)) / 1000
 
 
 def add_gateway(facts: Facts, exchange: Exchange) -> None:

@@ -22,6 +22,7 @@ _HEADERS: dict[str, tuple[frozenset[str], bool, bool]] = {
     "helicone-omit-request": (_YES, True, False),
     "helicone-omit-response": (_YES, False, True),
 }
+_NAMES = frozenset(_HEADERS)
 _MEMBERS = {
     "mask_input": (True, False),
     "mask_output": (False, True),
@@ -39,11 +40,11 @@ class OptOut(Struct, frozen=True):
 
 def opt_out_of(headers: Mapping[str, Any], metadata: Mapping[str, Any]) -> OptOut | None:
     """The wish in the headers (names in lower case with hyphens) and the body's `metadata`, if any."""
-    if not metadata and _HEADERS.keys().isdisjoint(headers):
+    if not metadata and _NAMES.isdisjoint(headers):
         return None
     asked = [
         (about_input, about_output)
-        for name in _HEADERS.keys() & headers.keys()
+        for name in _NAMES.intersection(headers)
         for words, about_input, about_output in (_HEADERS[name],)
         if (first_text(headers[name]) or "").lower() in words
     ]

@@ -63,6 +63,8 @@ class Reading(Struct):
     @property
     def level(self) -> tuple[Level, str | None]:
         """The status of a request says nothing about the call that a transformer made before or after it."""
+        if not self.failed and not self.answered.partial:
+            return "DEFAULT", None
         if self.is_proxied:
             return level_of(self.exchange.entry, self.answered)
         if self.answered.failure is not None:
