@@ -82,18 +82,20 @@ _WORD = re.compile(
 _PADDINGS = (re.compile(r', ?"(?:obfuscation|p)": ?"\w*"\}\n'), re.compile(r" (?<!  ) *\}\n"))
 """Letters or spaces at the end of an event with which providers hide from the network how long a word was."""
 _LONG_EVENT = 10_000
+_LONG_PADDING = 200
 
 
 def _with_words_joined(text: str) -> str:
     """The same stream with most of what is written in one event.
 
-    Of many servers the events of an answer differ in nothing but the word they bring, so that one event with
+    With many servers the events of an answer differ in nothing but the word they bring, so one event with
     all the words says the same. The last of them stays alone: it may be cut.
     """
-    for padding in _PADDINGS:
-        if padding.search(text, *_middle_event(text)):
-            text = padding.sub("}\n", text)
     start, end = _middle_event(text)
+    for padding in _PADDINGS:
+        if padding.search(text, max(start, end - _LONG_PADDING), end):
+            text = padding.sub("}\n", text)
+            start, end = _middle_event(text)
     sample = _WORD.search(text, start, end)
     if sample is None or text.count('"delta"', start, end) > 1:
         return text
