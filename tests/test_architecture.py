@@ -37,6 +37,7 @@ ORDER = """
     lineprocesses tree progressbar service vitals following checks statusreport status statuspage
     daemon backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
+    verifyreport verifytext verify
     kong kongcommand
     commandline statecommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does

@@ -22,7 +22,7 @@ from kong_ai_tracing.archivefiles import Content
 from kong_ai_tracing.copies import Heads
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
-from kong_ai_tracing.identity import TELLING_BYTES, FileRecord, Position
+from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord, Position
 from kong_ai_tracing.lines import (
     EMPTY_MARKER,
     MARKER_BYTES,
@@ -121,6 +121,11 @@ class Archives:
     @property
     def file_ids(self) -> set[int]:
         return {archive.record.file_id for archive in self._archives}
+
+    def file_ids_by_inode(self) -> dict[tuple[int, int], int]:
+        """The numbers of files on this host, by device and inode."""
+        records = [archive.record for archive in self._archives]
+        return {(one.device, one.inode): one.file_id for one in records if one.inode}
 
     @property
     def current_path(self) -> str:
@@ -270,8 +275,12 @@ class Archives:
 
 
 def _telling(delivered: Iterable[FileRecord]) -> Heads[FileRecord]:
-    """Those parts whose beginning and whose end can be told from others."""
-    return Heads(one for one in delivered if min(one.head_length, one.marker.length) >= TELLING_BYTES)
+    """Those parts that can be told from others: by their end, when of the beginning a little is known only."""
+    return Heads(
+        one
+        for one in delivered
+        if one.head_length > HEAD_BYTES or min(one.head_length, one.marker.length) >= TELLING_BYTES
+    )
 
 
 def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[_Part, ...]:

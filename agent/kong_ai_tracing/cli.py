@@ -174,6 +174,37 @@ def backfill(
 
 
 @app.command()
+def verify(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH...",
+            help="Log files, plain or compressed, in any order; patterns, directories; - for stdin.",
+        ),
+    ],
+    since: SinceOption = None,
+    until: UntilOption = None,
+    service: ServiceOption = None,
+    route: RouteOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Say by the hour which calls in log files were accepted. Exits with 3 when some are missing."""
+    settings = load_settings(config, needs_logs=False, needs_keys=False)
+    from kong_ai_tracing import verify
+    from kong_ai_tracing.selection import selection_of
+
+    def look() -> int:
+        selection = selection_of(
+            since=since, until=until, services=service or (), routes=route or (), models=model or ()
+        )
+        return verify.run(settings, paths, selection, as_json=as_json)
+
+    finish(look)
+
+
+@app.command()
 def preview(
     path: Annotated[
         Path,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 import orjson
@@ -68,6 +69,24 @@ def read_parts(state_dir: Path) -> list[FileRecord]:
             return [
                 one for one in there + _past_files(db) if one.begun is not None and one.begun < one.offset
             ]
+
+
+def read_undelivered(state_dir: Path) -> Iterator[tuple[Literal["held", "outbox", "refused"], str | bytes]]:
+    """What was read and is not delivered: ids of calls that wait for company, packed bodies that wait or that
+    were refused. One after the other: together they may be large. Raises StoreError.
+    """
+    path = state_dir / FILE_NAME
+    with as_store_error(path):
+        if not path.exists():
+            return
+        with closing(_connect(path)) as db:
+            version_of(db, path)
+            for (call_id,) in db.execute("SELECT call_id FROM held"):
+                yield "held", call_id
+            for (body,) in db.execute("SELECT body FROM outbox"):
+                yield "outbox", body
+            for (body,) in db.execute("SELECT body FROM refused"):
+                yield "refused", body
 
 
 def _past_files(db: sqlite3.Connection) -> list[FileRecord]:

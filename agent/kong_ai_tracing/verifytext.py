@@ -1,0 +1,86 @@
+"""What `verify` tells people: a row for each hour, and below it what the rows do not say."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+
+from rich.console import Console
+from rich.table import Table
+
+from kong_ai_tracing.verifyreport import Finding, Hour
+
+_HOUR = timedelta(hours=1)
+_COLUMNS = ("calls", "accepted", "waiting", "refused", "unknown", "missing")
+
+
+def print_findings(findings: Sequence[Finding]) -> None:
+    console = Console(file=sys.stdout, highlight=False)
+    for finding in findings:
+        if len(findings) > 1:
+            console.print(finding.destination, markup=False)
+        if finding.hours:
+            console.print(_table(finding))
+        for note in _notes(finding):
+            console.print(note, markup=False, soft_wrap=True)
+
+
+def _table(finding: Finding) -> Table:
+    hours = finding.hours
+    shown = [name for name in _COLUMNS if name != "unknown" or any(hour.unknown for hour in hours)]
+    table = Table(box=None, pad_edge=False)
+    table.add_column("hour (UTC)")
+    for name in shown:
+        table.add_column(name, justify="right")
+    before: datetime | None = None
+    for hour in hours:
+        began = datetime.fromisoformat(hour.hour)
+        if before is not None and began - before > _HOUR:
+            table.add_row(f"no call in {(began - before) // _HOUR - 1:,} hours", style="dim")
+        before = began
+        numbers = [f"{getattr(hour, name):,}" for name in shown]
+        table.add_row(hour.hour, *numbers, style="bold red" if hour.missing else None)
+    sums = [f"{sum(getattr(hour, name) for hour in hours):,}" for name in shown]
+    table.add_row("together", *sums, style="bold")
+    return table
+
+
+def _notes(finding: Finding) -> Iterator[str]:
+    hours = finding.hours
+    if hours:
+        yield (
+            f"These files hold calls that began from {hours[0].hour} to {_end(hours[-1])};"
+            " of other hours nothing is said."
+        )
+    else:
+        yield "These files hold no calls."
+    yield (
+        "Accepted means that the destination acknowledged it, as this host's state directory has it; what"
+        " another host delivered, or an earlier state directory, is missing here."
+    )
+    if finding.missing:
+        yield f"{finding.missing:,} calls are missing: kong-ai-tracing backfill of these files delivers them."
+    if any(hour.unknown for hour in hours):
+        yield (
+            "Unknown: read by an older version or by a backfill with a selection, which did not note what it"
+            " left out; backfill --again delivers them for certain, under the same ids."
+        )
+    if finding.malformed_lines:
+        yield f"{finding.malformed_lines:,} lines cannot be read, and are of no hour."
+    if finding.left_out:
+        yield f"{finding.left_out:,} calls are not wanted: filtered, or outside of the sample."
+    if finding.unattributed_batches:
+        yield (
+            f"{finding.unattributed_batches:,} batches wait or were refused that do not say what they hold;"
+            " their calls are among the accepted."
+        )
+    if finding.dropped_spans:
+        yield (
+            f"{finding.dropped_spans:,} spans were dropped by a full outbox, of hours that were not noted;"
+            " they are among the accepted."
+        )
+
+
+def _end(hour: Hour) -> str:
+    return (datetime.fromisoformat(hour.hour) + _HOUR).isoformat(timespec="minutes").replace("+00:00", "Z")
