@@ -275,7 +275,7 @@ class Archives:
 
 
 def _telling(delivered: Iterable[FileRecord]) -> Heads[FileRecord]:
-    """Those parts that can be told from others: by their end, when of the beginning a little is known only."""
+    """Those parts that can be told from others: by their end where little of their beginning is known."""
     return Heads(
         one
         for one in delivered
