@@ -9,7 +9,7 @@ from urllib.parse import unquote
 from kong_ai_tracing.entries import LogEntry, first_text, path_of, table, text
 from kong_ai_tracing.jsontext import Fields, value_of
 from kong_ai_tracing.labels import flat
-from kong_ai_tracing.places import Branch, Places, Use
+from kong_ai_tracing.places import Branch, Places, Ranks, Use
 
 _PROPERTY_PREFIX = "helicone-property-"
 _LONGEST_PLAIN_USER = 20
@@ -37,6 +37,14 @@ class Offers:
             best = self._best.get(field)
             if (best is None or rank < best[0]) and (found := read(value)) is not None:
                 self._best[field] = (rank, source, found)
+
+    def may_learn(self, ranks: Ranks) -> bool:
+        """Whether a place that gives fields with these ranks can be more trusted than what is known."""
+        for field, rank in ranks.items():
+            best = self._best.get(field)
+            if best is None or rank < best[0]:
+                return True
+        return False
 
     def get(self, field: str) -> Any:
         """The value of a field as it was found."""
@@ -81,6 +89,9 @@ class AllOffers(Offers):
             if (found := read(value)) is not None:
                 self._all.setdefault(field, []).append((rank, source, found))
 
+    def may_learn(self, ranks: Ranks) -> bool:
+        return True
+
     def passed_over(self, field: str) -> dict[str, Any]:
         offers = sorted(self._all.get(field, ()), key=lambda offer: offer[0])
         return {source: value for _, source, value in offers if source != self.source(field)}
@@ -114,7 +125,10 @@ def offers_of(
         if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
             metadata = metadata | {"user_id": _split_agent_user(offers, places, user)}
         _walk(offers, places.metadata, metadata)
-    _walk(offers, places.kong, entry.record)
+    for name in places.kong.keys() & entry.record.keys():
+        branch, ranks = places.kong[name]
+        if offers.may_learn(ranks):
+            _walk(offers, {name: branch}, entry.record)
     return offers
 
 

@@ -44,6 +44,10 @@ Use = tuple[str, int, str, Read]
 value or gives None when it says nothing."""
 
 
+Ranks = dict[str, int]
+"""For fields the best rank that a place has."""
+
+
 class Branch(Struct):
     """A member of an object: the fields that it gives itself, and those that its own members give."""
 
@@ -72,7 +76,10 @@ class Places:
         sources = sources_of(mapping)
         self.headers: dict[str, Branch] = _tree(sources, "header")
         self.baggage = {name: branch.uses for name, branch in _flat(sources, "baggage").items()}
-        self.kong: dict[str, Branch] = _tree(sources, "kong")
+        self.kong: dict[str, tuple[Branch, Ranks]] = {
+            name: (branch, _ranks(branch)) for name, branch in _tree(sources, "kong").items()
+        }
+        """With what each can give at best: Kong's word on a caller is seldom needed, and on every line."""
         self.body: dict[str, Branch] = _tree(sources, "body")
         self.metadata: dict[str, Branch] = self.body.pop("metadata", Branch()).members
         """Of the body's object of that name."""
@@ -130,6 +137,15 @@ def _tree(sources: Mapping[str, Sequence[str]], kind: str) -> dict[str, Branch]:
     found: dict[str, Branch] = {}
     for place, branch in _flat(sources, kind).items():
         _plant(found, place, branch)
+    return found
+
+
+def _ranks(branch: Branch) -> Ranks:
+    """What a member gives, itself or by its own members."""
+    found: Ranks = {}
+    below = (pair for member in branch.members.values() for pair in _ranks(member).items())
+    for name, rank in (*((name, rank) for name, rank, _, _ in branch.uses), *below):
+        found[name] = min(rank, found.get(name, rank))
     return found
 
 
