@@ -103,14 +103,16 @@ def _rewritten(text: bytes, name: Naming, depth: int) -> bytes:
         string = text[start:end]
         if not may_hold(string):
             continue
-        value = _value_of(string)
+        is_closed = _is_closed(string)
+        value = _value_of(string, is_closed)
+        del string  # it may be most of a line of megabytes
         if depth < _MAX_DEPTH and value[:_MARGIN].lstrip()[:1] in (b"{", b"[") and _is_json(value):
             new = _rewritten(value, name, depth + 1)
         else:
             new = _replaced(value, text, start, end, name)
         if new is not value:
             written = orjson.dumps(new.decode("utf-8", "replace"))
-            parts += (text[copied:start], written if _is_closed(string) else written[:-1])
+            parts += (text[copied:start], written if is_closed else written[:-1])
             copied = end
     return b"".join((*parts, text[copied:])) if parts else text
 
@@ -161,12 +163,12 @@ def _is_closed(string: bytes) -> bool:
     return string[-1:] == b'"' and not _is_escaped(string, len(string) - 1)
 
 
-def _value_of(string: bytes) -> bytes:
+def _value_of(string: bytes, is_closed: bool) -> bytes:
     """What a JSON string says; the text as it stands when it was cut."""
-    if b"\\" not in string:
-        return string[1:].removesuffix(b'"')
-    value = string_of(Raw(string))
-    return string[1:].removesuffix(b'"') if value is None else value.encode("utf-8", "replace")
+    value = string_of(Raw(string)) if b"\\" in string else None
+    if value is None:
+        return string[1:-1] if is_closed else string[1:]
+    return value.encode("utf-8", "replace")
 
 
 def _is_json(text: bytes) -> bool:

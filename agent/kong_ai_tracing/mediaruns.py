@@ -59,7 +59,8 @@ class Run(Struct, frozen=True):
     def decoded(self) -> bytes:
         """The bytes. Of a text that was cut, as many as can be told."""
         text = self.encoded
-        if b"\\" in text or b"\n" in text or b"=" in text:
+        # Padding at the end needs no copy of megabytes.
+        if b"\\" in text or b"\n" in text or text.find(b"=", 0, -2) >= 0:
             text = _ESCAPE.sub(_plain, text)
         text = text.replace(b"-", b"+").replace(b"_", b"/")
         text = text[:-1] if len(text) % 4 == 1 else text
