@@ -446,6 +446,11 @@ class Machine:
 class _NoWake:
     """Polling only."""
 
+    tells_of_writes = False
+
+    def note_lines(self, file_id: int) -> None:
+        pass
+
     async def wait(self, timeout_seconds: float) -> bool:
         await asyncio.sleep(timeout_seconds)
         return False

@@ -16,7 +16,7 @@ ORDER = """
     errors threads memory ids times jsontext excerpts quantities secret endpoint listenaddress outcomes
     archivefiles remotestores remotefiles
     lines identity notices patterns streams copies streamtable rotationrisk missing settling
-    newcomers catalog compressed files watcher
+    newcomers catalog compressed writealarm files watcher
     entries matching operatorrules ruling pricing awsframes bodies eventstreams usage
     payloads sections providers
     observations labels contextsources mapping traceids places offers tracekeys

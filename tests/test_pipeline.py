@@ -94,8 +94,13 @@ class Taker:
 class Wake:
     """Each wait lasts a second of the test's clock."""
 
+    tells_of_writes = False
+
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+
+    def note_lines(self, file_id: int) -> None:
+        pass
 
     async def wait(self, timeout_seconds: float) -> bool:
         self.clock.now += 1

@@ -108,7 +108,12 @@ class Catalog:
         streams = self._table.streams.values()
         if any(one.is_open and (one.broken or (one.behind and not one.recorded)) for one in streams):
             return True
-        return any(_stamp(path)[0] > 0 for path in list(self._empty)[:_EMPTY_FILES_WATCHED])
+        return any(_stamp(path)[0] > 0 for path in self.empty_files)
+
+    @property
+    def empty_files(self) -> list[str]:
+        """New files without a byte that are looked at between two scans."""
+        return list(self._empty)[:_EMPTY_FILES_WATCHED]
 
     def _look(self) -> list[Candidate]:
         """The names that are worth a look now."""

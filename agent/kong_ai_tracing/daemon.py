@@ -219,7 +219,7 @@ async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
     with contextlib.closing(service):
         if once:
             return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
-        return await service.run_live(files.directories())
+        return await service.run_live(files.directories(), files.listened)
 
 
 def _dry_run(project: Project, whole: Config) -> int:

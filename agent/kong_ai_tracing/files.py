@@ -8,11 +8,13 @@ to its end; nothing of a file that was cut or written anew is taken for a part o
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import resource
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Literal
 
 import aiofiles
@@ -37,6 +39,7 @@ from kong_ai_tracing.rotationrisk import RotationRisk, Rotations, RotationWatch,
 from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.streamtable import StreamTable
 from kong_ai_tracing.threads import to_its_end
+from kong_ai_tracing.writealarm import Listened
 
 __all__ = ["Chunk", "FileRecord", "FileStatus", "LogFiles", "Notice", "Position", "ScanResult"]
 
@@ -137,6 +140,20 @@ class LogFiles:
             for stream in list(self._table.streams.values())
             if not stream.is_history
         ]
+
+    def listened(self) -> list[Listened]:
+        """The files that may grow: those that are open, and new ones that are empty."""
+        # By their descriptors: they may have other names by now.
+        found = [
+            Listened(stream.file_id, stream.device, stream.inode, f"/proc/self/fd/{stream.fd}")
+            for stream in self._table.streams.values()
+            if stream.is_open and not stream.compressed
+        ]
+        for path in self._catalog.empty_files:
+            with contextlib.suppress(OSError):
+                status = Path(path).stat()
+                found.append(Listened(0, status.st_dev, status.st_ino, path))
+        return found
 
     @property
     def unreadable(self) -> list[str]:

@@ -31,6 +31,11 @@ class Gathering:
         """How long the batch may still stay open; None when it holds nothing to send."""
         return self._batcher.due_in_seconds
 
+    @property
+    def waiting(self) -> bool:
+        """Whether calls wait, for company or for the batch to be closed."""
+        return self._grouping.next_due_ms() is not None or self._batcher.due_in_seconds is not None
+
     def restore(self, remembered: Sequence[RememberedTrace], roots: Mapping[str, int]) -> None:
         """Take up what an earlier run knew of its traces."""
         self._grouping.restore(remembered, roots)

@@ -78,6 +78,8 @@ class Ledger:
         self.unwritten_media_bytes = 0
         self.media_waiting = store.media_waiting()
         """How many media of the lines that are settled were not uploaded."""
+        self._searched: tuple[int, int] | None = None
+        """How the store's files were when it was last searched for what an operator marked."""
         self.commits = 0
         self.failing_since: float | None = None
         """Since when the disk does not take what is settled."""
@@ -180,7 +182,11 @@ class Ledger:
 
     async def take_marked(self) -> list[int]:
         """Bodies that an operator wants to be sent again, by the numbers that they have in the outbox now."""
+        stamp = self._store.stamp()
+        if stamp is not None and stamp == self._searched:
+            return []  # nobody has written anything: the usual case, which costs no thread
         numbers = await self._on_store(self._store.take_marked)
+        self._searched = stamp
         if numbers:
             await self._count_outbox()
         return numbers

@@ -65,6 +65,15 @@ class Wake(Protocol):
         """True when something happened in a watched directory."""
         ...
 
+    @property
+    def tells_of_writes(self) -> bool:
+        """Whether nothing that is read now can grow without ending a wait."""
+        ...
+
+    def note_lines(self, file_id: int) -> None:
+        """Lines of a file were read."""
+        ...
+
 
 class Rereader(Protocol):
     async def __call__(self, origin: Origin) -> Line | None: ...
@@ -182,6 +191,7 @@ class Pipeline:
             return False
         self._pass_time()
         self._idle_since = None
+        self._wake.note_lines(chunk.file_id)
         if chunk.passed is not None:
             self._pass_over(chunk.passed)
         items, readings = chunk.items, chunk.readings if isinstance(chunk, ReadChunk) else []
@@ -214,10 +224,18 @@ class Pipeline:
             await self._close_batch()
         if self.stopping:
             return
-        if await self._waits.until_stopped(self._wake.wait(self._rhythm.poll_interval_seconds)):
+        if await self._waits.until_stopped(self._wake.wait(self._patience_seconds)):
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
+
+    @property
+    def _patience_seconds(self) -> float:
+        """How long files need not be looked at: until the next scan, where none of them grows unheard."""
+        interval_seconds = self._rhythm.poll_interval_seconds
+        if self._has_progress or self._gathering.waiting or not self._wake.tells_of_writes:
+            return interval_seconds
+        return max(interval_seconds, self._scan_due_at - self._clock())
 
     def _pass_time(self) -> None:
         """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""

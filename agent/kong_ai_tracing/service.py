@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Protocol
 
 from kong_ai_tracing import assembly
@@ -19,6 +19,7 @@ from kong_ai_tracing.selection import Selection
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.throttle import Throttle
 from kong_ai_tracing.watcher import Waker
+from kong_ai_tracing.writealarm import Listened
 
 log = logging.getLogger(__name__)
 
@@ -111,10 +112,15 @@ class Service:
         """Close the store, after a run."""
         self._store.close()
 
-    async def run_live(self, directories: Iterable[str]) -> int:
-        """Follow the source until `stop`, woken by what happens in these directories; gives the exit code."""
+    async def run_live(
+        self, directories: Iterable[str], files: Callable[[], Iterable[Listened]] | None = None
+    ) -> int:
+        """Follow the source until `stop`, woken by what happens in these directories and to these files.
+
+        Gives the exit code.
+        """
         async with self._running() as sending:
-            self._waker.start(directories)
+            self._waker.start(directories, files)
             reading = asyncio.create_task(self.pipeline.run_live())
             await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():

@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 MAX_SET_ASIDE_ROWS = 100_000
 REFUSED_MAX_BYTES = 128 << 20
+_SETTLED_NS = 1_000_000_000
+"""After that long another write has another time, however coarse the clock of the file system is."""
 
 
 class Store:
@@ -159,6 +161,15 @@ class Store:
             taken = storerefused.take_marked(self._db, _now_ms())
             self._count(Counter(spans_retried=taken.spans))
             return taken.numbers
+
+    def stamp(self) -> tuple[int, int] | None:
+        """Changes whenever somebody writes to the database; None where that cannot be told, or just now."""
+        try:
+            status = self.path.with_name(f"{self.path.name}-wal").stat()
+        except OSError:
+            return None
+        age_ns = time.time_ns() - status.st_mtime_ns
+        return (status.st_mtime_ns, status.st_size) if age_ns > _SETTLED_NS else None
 
     def outbox_size(self) -> tuple[int, int]:
         """The bytes that the outbox takes, and the spans in it."""

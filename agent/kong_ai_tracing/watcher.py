@@ -1,7 +1,8 @@
 """Ends a wait early when a file appears, is renamed or goes away. Polling is the truth; this is its alarm.
 
-A directory is watched for names that come and go, never for writes: a busy writer costs nothing. Events
-carry no meaning, one or a thousand of them end one wait. Without the watch everything is found as well,
+A directory is watched for names that come and go, never for writes: a busy writer costs nothing. (Of quiet
+files `writealarm` tells when they are written to.) Events carry no meaning, one or a thousand of them end one
+wait. Without the watch everything is found as well,
 only later, so every failure here ends in one word to the operator and nothing else.
 """
 
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from kong_ai_tracing.threads import within
+from kong_ai_tracing.writealarm import Listened, WriteAlarm
 
 log = logging.getLogger(__name__)
 
@@ -51,27 +53,46 @@ class Waker:
         self._watched: dict[str, tuple[int, int]] = {}
         self._check_at = 0.0
         self._told = False
+        self._write_alarm: WriteAlarm | None = None
+
+    @property
+    def tells_of_writes(self) -> bool:
+        """Whether nothing that is read now can grow without ending a wait."""
+        return self._write_alarm is not None and self._write_alarm.is_set()
+
+    def note_lines(self, file_id: int) -> None:
+        """Lines of a file were read."""
+        if self._write_alarm is not None:
+            self._write_alarm.note_lines(file_id)
 
     @property
     def watching(self) -> bool:
         """False when only polling finds new files."""
         return self._watch is not None and self._watch.is_alive()
 
-    def start(self, directories: Iterable[str]) -> None:
+    def start(
+        self, directories: Iterable[str], files: Callable[[], Iterable[Listened]] | None = None
+    ) -> None:
         """Watch these directories, as far as they exist. Called again, it goes over to the new ones."""
         self._loop = asyncio.get_running_loop()
+        if files is not None and self._write_alarm is None:
+            self._write_alarm = WriteAlarm(files, self._event.set, self._clock)
         self._directories = frozenset(directories)
         self._look_after()
 
     async def wait(self, timeout_seconds: float) -> bool:
-        """True when something happened, at once if it did since the last wait; False when time is up."""
+        """True when names came or went, at once if they did since the last wait.
+
+        False when time is up, or when a quiet file was written to.
+        """
         if self._directories and self._clock() >= self._check_at:
             self._look_after()
         if not await within(timeout_seconds, self._event.wait()):
             return False
+        names_changed = self._rung.is_set()
         self._rung.clear()  # First, so that a call between these two lines is not lost.
         self._event.clear()
-        return True
+        return names_changed
 
     def wake(self) -> None:
         """End the wait. Callable from any thread; a storm of calls is one call for the event loop."""
@@ -85,6 +106,8 @@ class Waker:
         """End the watch; waiting goes on to work."""
         self._directories = frozenset()
         self._end_watch()
+        if self._write_alarm is not None:
+            self._write_alarm.close()
 
     def _look_after(self) -> None:
         """Begin the watch, or begin it anew when it died or no longer sees the directories we mean."""
