@@ -291,6 +291,18 @@ async def test_a_writer_of_a_deleted_file_may_pause(tail, log, tmp_path):
     assert open_descriptors(tmp_path) == 0, "but not for ever"
 
 
+async def test_a_deleted_file_is_held_however_long_reading_waits(tail, log):
+    """The outbox may be full for hours, and scans go on meanwhile."""
+    # covers FDS-01, FDS-02
+    write(log, *lines(0, 200))
+    await tail.scan()
+    first = await tail.read_once()
+    log.unlink()
+    for _ in range(10):
+        await tail.scan()
+    assert first + await tail.read() == lines(0, 200)
+
+
 async def test_files_beside_directories_are_no_news(tmp_path):
     """A pattern with a wildcard for directories matches files, too."""
     (tmp_path / "a").mkdir()

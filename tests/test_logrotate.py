@@ -125,7 +125,8 @@ def account(tmp_path_factory: pytest.TempPathFactory) -> Account:
         host = Host(directory, langfuse)
         logs = [Log(directory / "kong", mode, number) for number, mode in enumerate(modes, 1)]
         host.log = directory / "kong" / "*" / "ai.log"
-        host.configure(langfuse, "[tailing]", "scan_interval_seconds = 0.2")
+        # What is not answered in time is sent again; a busy machine is not to be taken for a second reading.
+        host.configure(langfuse, "langfuse_timeout = 60000", "[tailing]", "scan_interval_seconds = 0.2")
         try:
             for log in logs:
                 log.write("reopen", "reloaded", *(["kept"] if log.mode in KEPT else []))

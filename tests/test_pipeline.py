@@ -14,6 +14,7 @@ from kong_ai_tracing.calls import CallSettings
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line
+from kong_ai_tracing.notices import Notice
 from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
 from kong_ai_tracing.protection import Protection
@@ -44,9 +45,11 @@ class Source:
     def __init__(self) -> None:
         self.unread: deque[bytes | None] = deque()
         self.offset = 0
+        self.notices: list[Notice] = []
 
     async def scan(self) -> ScanResult:
-        return ScanResult([], [], [], [])
+        notices, self.notices = self.notices, []
+        return ScanResult(notices, [], [1] if notices else [], [])
 
     async def read(self) -> Chunk | None:
         text = self.unread.popleft() if self.unread else None
@@ -83,6 +86,9 @@ class Taker:
 
     async def written(self) -> None:
         await self.disk.wait()
+
+    async def secure(self, file_ids: set[int]) -> None:
+        return
 
     @property
     def spans(self) -> dict[str, str]:
@@ -191,3 +197,13 @@ async def test_a_line_of_megabytes_goes_alone(rig: Rig) -> None:
     await rig.pipeline.run_to_end()
     assert rig.taker.batches_before_heavy == [1, 2]
     assert [batch.body.spans for batch in rig.taker.batches if batch.body] == [1, 2, 1]
+
+
+async def test_lost_bytes_are_counted(rig: Rig, caplog: pytest.LogCaptureFixture) -> None:
+    """They are told, and added up in the step that says that their file has ended."""
+    # covers TRU-02
+    rig.source.notices = [Notice("truncated", "/log", "was cut", 300), Notice("gone", "/log.1", "is gone")]
+    await rig.pipeline.run_to_end()
+    counts = [batch.progress.counts["bytes_lost"] for batch in rig.taker.batches]
+    assert sum(counts) == 300
+    assert "file.truncated" in caplog.text

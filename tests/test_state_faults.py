@@ -9,14 +9,18 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from random import Random
 
 import pytest
 
+from kong_ai_tracing.store import FILE_NAME
 from kong_host import Host, wait_until
-from kong_writer import kong_line, observation_id
+from kong_writer import kong_line, lost_and_found, observation_id, received_spans
 from langfuse_server import FakeLangfuse
 
 SETTINGS = ("[tailing]", "scan_interval_seconds = 0.3", "[delivery]", "free_space_floor_bytes = 0")
+CHECKPOINT_BYTES = 1_000 * 16_384
+"""So long is SQLite's write-ahead log when it is moved into the database."""
 
 
 @pytest.fixture
@@ -34,11 +38,16 @@ def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
 
 
 @pytest.fixture
-def small_disk(host: Host) -> Iterator[Path]:
+def disk_mb() -> int:
+    return 4
+
+
+@pytest.fixture
+def small_disk(host: Host, disk_mb: int) -> Iterator[Path]:
     """The state directory on a disk of its own that can really be filled."""
     host.state.mkdir(mode=0o700)
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", host.state],
+        ["mount", "-t", "tmpfs", "-o", f"size={disk_mb}m,mode=0700", "tmpfs", host.state],
         capture_output=True,
         text=True,
         check=False,
@@ -104,6 +113,39 @@ def test_status_tells_the_truth_about_a_full_disk(
     said = messages(host)
     assert said.count("store.failing") == said.count("store.resumed") > 0, said
     assert said.index("reading.paused") < said.index("reading.resumed")
+
+
+@pytest.mark.parametrize("disk_mb", [28])
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_disk_that_is_full_inside_a_checkpoint_loses_nothing(
+    host: Host, langfuse: FakeLangfuse, small_disk: Path, *, killed: bool
+) -> None:
+    """What SQLite could not move into the database stays in its log, also for the next process."""
+    # covers CHK-04, CHK-02, SNK-01
+    random = Random(1)
+    lines = [
+        kong_line(1, seq, 40_000).replace(b"x" * 40_000, random.randbytes(20_000).hex().encode())
+        for seq in range(1_400)
+    ]
+    langfuse.script("503*")
+    host.write(*lines)
+    host.start()
+    wait_until(lambda: "reading.paused" in messages(host), "reading to wait", 60)
+    wait_until(lambda: any("cannot be written" in each for each in host.status()["problems"]), "the truth")
+    database, wal = small_disk / FILE_NAME, small_disk / f"{FILE_NAME}-wal"
+    assert wal.stat().st_size > CHECKPOINT_BYTES, "a checkpoint was due"
+    assert database.stat().st_size < wal.stat().st_size, "and came to no end"
+    if killed:
+        host.kill()
+        host.start()
+    subprocess.run(["mount", "-o", "remount,size=200m", small_disk], check=True)
+    langfuse.script("200*")
+    wait_until(lambda: langfuse.span_ids() >= ids(0, 1_400), "every line", 90)
+    wait_until(lambda: host.status()["problems"] == [], "health", 60)
+    host.stop()
+    found = lost_and_found(ids(0, 1_400), received_spans(host.directory / "received.jsonl"))
+    assert found.nothing_lost, str(found)
+    assert killed or found.repeated == {}
 
 
 def test_a_full_disk_while_it_is_stopped_does_not_hide_the_state(
