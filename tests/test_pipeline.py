@@ -55,9 +55,11 @@ class Source:
         text = self.unread.popleft() if self.unread else None
         if text is None:
             return None
-        line = Line("/log", 1, self.offset, text.removesuffix(b"\n"))
-        self.offset += len(text)
-        return Chunk(1, [line])
+        lines = []
+        for data in text.splitlines(keepends=True):
+            lines.append(Line("/log", 1, self.offset, data.removesuffix(b"\n")))
+            self.offset += len(data)
+        return Chunk(1, [*lines])
 
 
 class Form:
@@ -171,6 +173,18 @@ async def test_many_groups_that_leave_together_fill_many_batches(rig: Rig) -> No
     assert len(rig.taker.spans) > 90
     assert max(sizes) < 2 * MAX_BATCH_BYTES
     assert sum(batch.progress.counts["calls"] for batch in rig.taker.batches) == 90
+
+
+async def test_a_batch_settles_just_the_lines_whose_calls_are_in_it(rig: Rig) -> None:
+    """Lines are read a few at a time, and a batch may be full after any of them: a crash loses none."""
+    lines = [kong_line(1, seq) for seq in range(40)]
+    rig.source.unread.append(b"".join(lines))
+    await rig.pipeline.run_to_end()
+    sent = 0
+    for batch in rig.taker.batches:
+        sent += batch.body.spans if batch.body else 0
+        assert batch.progress.positions[1].offset == sum(map(len, lines[:sent]))
+    assert list(rig.taker.spans) == [observation_id(1, seq) for seq in range(40)]
 
 
 async def test_a_stop_does_not_wait_for_a_disk_that_takes_nothing(rig: Rig) -> None:

@@ -202,6 +202,7 @@ class Pipeline:
                 await self._make_way(len(items[-1].data))
                 if self.stopping:
                     break
+            readings = readings or self._reader.read_few(items)
             self._carry(items, readings)
             if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 await self._close_batch()
