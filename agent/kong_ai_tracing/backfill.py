@@ -20,6 +20,7 @@ from kong_ai_tracing.backfillaccount import account_of
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.identity import FileRecord
+from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
@@ -65,6 +66,7 @@ def run(config: Config, words: Sequence[str | Path], options: Options | None = N
     file that cannot be read.
     """
     options = options or Options()
+    give_back_large_blocks()
     spool_directory = config.state_dir / LEDGER_DIRECTORY / _SPOOL_DIRECTORY
     floor_bytes = config.delivery.free_space_floor_bytes
     with named(spool_directory, free_space_floor_bytes=floor_bytes, keeps_nothing=options.dry_run) as files:

@@ -32,6 +32,7 @@ from kong_ai_tracing.linereader import LineReader, ReadChunk, Reading
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.logs import set_up_logging
 from kong_ai_tracing.matching import Match
+from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -321,6 +322,7 @@ def _pipe() -> tuple[Connection, Connection]:
 
 def serve(lines_in: Connection, readings_out: Connection, blueprint: Blueprint) -> None:
     """Read what is given until nobody gives any more: the life of a process."""
+    give_back_large_blocks()
     config = blueprint.config
     set_up_logging(config.log_level, config.secrets, os.environ)
     reader = blueprint.reader()
