@@ -124,7 +124,7 @@ class ReadAhead:
             if mine is None:
                 await asyncio.wait([task.answer])
             else:
-                mine.answer.set_result([self._reader.read(line) for line in mine.lines])
+                mine.answer.set_result(self._reader.read_all(mine.lines))
                 await self._look_ahead()
         readings = task.answer.result()
         self._ahead.popleft()
@@ -332,10 +332,12 @@ def serve(lines_in: Connection, readings_out: Connection, blueprint: Blueprint) 
             lines = decoder.decode(lines_in.recv_bytes())
         except (EOFError, OSError):
             return
-        done = [
-            reader.read(Line(lines.file, lines.file_id, offset, data))
-            for offset, data in zip(lines.offsets, lines.data, strict=True)
-        ]
+        done = reader.read_all(
+            [
+                Line(lines.file, lines.file_id, offset, data)
+                for offset, data in zip(lines.offsets, lines.data, strict=True)
+            ]
+        )
         try:
             readings_out.send_bytes(msgpack.encode(done))
         except OSError:

@@ -90,6 +90,16 @@ class LineReader:
                 self.protect(reading)
         return readings[::-1]
 
+    def read_all(self, lines: Sequence[Line]) -> list[Reading]:
+        """What each of these lines holds, in their order."""
+        left: list[Line] = list(reversed(lines))
+        readings: list[Reading] = []
+        while left:
+            few = [each for each in reversed(self.read_few(left)) if each is not None]
+            readings += few or [self.read(left[-1])]
+            del left[-max(1, len(few)) :]
+        return readings
+
     def _find(self, entries: list[LogEntry | SetAside | Ignored], reading: Reading) -> None:
         """The wanted calls in the entries of a line."""
         while entries:
