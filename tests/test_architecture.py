@@ -26,7 +26,7 @@ ORDER = """
     calls selection redaction redact withholding privacy protection spans tracememory traces
     tracejson shortening repair otlp
     progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
-    storefiles walcheck storetrouble store storesalvage storerepair pace gate sending
+    storefiles walcheck storetrouble store storesalvage storerepair pace backoff gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery

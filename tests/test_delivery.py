@@ -251,7 +251,7 @@ async def test_a_stop_begins_no_request_that_waited_for_its_turn(rig: Rig) -> No
     await rig.submit(b"a")
     await rig.sink.arrived.wait()
     await rig.submit(b"b")
-    await until(lambda: rig.delivery.gate.waiting == 1)
+    await until(lambda: rig.delivery.undelivered_batches == 2)
     stopping = asyncio.create_task(rig.delivery.wind_down(60))
     await asyncio.sleep(0)
     rig.sink.gate.set()
@@ -636,5 +636,27 @@ async def test_after_an_outage_old_and_new_take_turns(tmp_path: Path) -> None:
     assert len(order) == 63
     assert b"old" in order[-10:], "the new did not wait for all of the old"
     assert order[:60].count(b"new") == 3
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_where_nothing_is_fresh_old_and_new_of_the_outbox_take_turns(tmp_path: Path) -> None:
+    """What was spilled a moment ago does not wait for all that an outage left behind."""
+    rig = Rig(tmp_path, max_concurrency=1)
+    rig.sink.answer = lambda parts: TryLater("503")
+    rig.start()
+    for number in range(20):
+        await rig.submit(b"%d" % number)
+    await until(lambda: not rig.delivery.gate.healthy)
+    rig.clock.now += 3
+    await until(lambda: len(rig.store.restore().outbox) == 20)
+    rig.sink.answer = lambda parts: Accepted()
+    rig.clock.now += 61
+    rig.delivery.gate.look_again()
+    await rig.delivery.drained()
+    order = [int(span) for span in rig.sink.spans]
+    assert sorted(order) == list(range(20))
+    assert max(order[:6]) == 19
+    assert min(order[:6]) < 3
     await rig.stop()
     rig.store.close()

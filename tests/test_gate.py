@@ -170,3 +170,24 @@ async def test_a_hold_is_probed_slowly_and_said_to_be_one() -> None:
     assert await a_pass(gate) is None
     clock.now += 1
     assert await a_pass(gate) is not None
+
+
+async def test_a_server_that_refuses_some_gets_one_request_at_a_time() -> None:
+    """A wait comes after each request then, also after those that pass, until enough have passed."""
+    # covers SNK-12
+    clock = Clock()
+    gate = Gate(clock=clock, random=lambda: 1.0, max_concurrency=8)
+    for outcome in [TryLater("503")] * 4 + [Accepted(), TryLater("503"), Accepted()]:
+        clock.now += gate.wait_seconds
+        gate.learn(await passed(gate), outcome)
+    assert gate.healthy
+    assert gate.allowed == 1
+    assert gate.wait_seconds > 4
+    assert await a_pass(gate) is None
+    requests = 0
+    while gate.allowed == 1:
+        clock.now += gate.wait_seconds
+        gate.learn(await passed(gate), Accepted())
+        requests += 1
+    assert 3 < requests < 40
+    assert gate.wait_seconds == 0

@@ -46,3 +46,13 @@ def test_a_destination_may_be_slower_for_good() -> None:
     """What was once the quickest answer is forgotten."""
     pace = answered(Pace(8), 50, seconds=0.5)
     assert answered(pace, 400, seconds=3.0).allowed == 8
+
+
+def test_slow_answers_to_a_single_request_are_told() -> None:
+    """Then the queue is made by others, and fewer requests at once cannot shorten it."""  # covers SNK-09
+    pace = answered(Pace(4), 50)
+    assert not pace.succeeded(0.1)
+    told = [pace.succeeded(4.0) for _ in range(40)]
+    assert pace.allowed == 1
+    assert told[-1]
+    assert not told[0]

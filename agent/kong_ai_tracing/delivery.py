@@ -89,6 +89,8 @@ class Delivery:
         self._closing = False
         self._busy = 0
         """How many senders have a batch, under way or waiting at the gate."""
+        self._taken = 0
+        """The same, with those that are still being read from the disk."""
         self._uploads: Uploads | None = None
         if media_store is not None:
             self._uploads = Uploads(media_store, self._ledger, moved=self._moved, clock=clock, random=random)
@@ -271,6 +273,7 @@ class Delivery:
             await self._ended(number, receipt)
         async with self._moved:
             self._busy -= 1
+            self._taken -= 1
             self._moved.notify_all()
 
     async def _take(self) -> tuple[int, Body]:
@@ -281,12 +284,14 @@ class Delivery:
                 number = self._next_number
                 assert number is not None, "nothing happened since it was there"
                 self._outgoing.take(number)
+                self._taken += 1
                 live = self._outgoing.live.get(number)
             body = live.body if live is not None else await self._ledger.body(number)
             if body is not None:
                 if live is None and self._throttle is not None:
                     await self._throttle.leave(body.spans)
                 return number, body
+            self._taken -= 1
             await self._let_go(number, Progress())
 
     async def _take_up_marked(self) -> None:
@@ -307,7 +312,10 @@ class Delivery:
 
     @property
     def _next_number(self) -> int | None:
-        return None if self._closing else self._outgoing.next(self._is_on_disk)
+        """None also when the gate would let nothing more through: what is new then can still go first."""
+        if self._closing or self._taken >= self.gate.allowed:
+            return None
+        return self._outgoing.next(self._is_on_disk)
 
     def _is_on_disk(self, number: int) -> bool:
         """Whether what must be on disk before a batch is sent is there."""

@@ -1,4 +1,4 @@
-"""When may the next request go out? Back-off with full jitter, holds, and one probe after an outage."""
+"""When may the next request go out? Back-off with full jitter, holds, and one at a time in bad times."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from collections.abc import Callable
 
 from msgspec import Struct
 
+from kong_ai_tracing.backoff import Backoff
 from kong_ai_tracing.outcomes import Hold, Outcome, TryLater
 from kong_ai_tracing.pace import Pace
 from kong_ai_tracing.threads import within
 
-_FIRST_WAIT_SECONDS = 0.5
-_MAX_WAIT_SECONDS = 60.0
 _SPREAD = 0.1
 """How much of a wait that all were given is added at random, so that a fleet does not come back at once."""
 
@@ -26,7 +25,7 @@ class Pass(Struct, frozen=True, eq=False):
 
 
 class Gate:
-    """Lets requests of one destination through while it is healthy, and single probes while it is not.
+    """Lets requests of one destination through: several while all is well, else one at a time, with waits.
 
     `random` gives numbers from 0 to 1; it spreads the retries of a fleet over the whole wait.
     """
@@ -38,10 +37,11 @@ class Gate:
         self._random = random
         self._pace = Pace(max_concurrency)
         self._era = 0
-        self._failures = 0
+        self._backoff = Backoff()
         self._open_at = 0.0
         self._failing_since: float | None = None
-        self._probe: Pass | None = None
+        self._single: Pass | None = None
+        """The one request under way, when only one may be."""
         self._under_way: set[Pass] = set()
         self._changed = asyncio.Event()
         self._closed = False
@@ -80,7 +80,7 @@ class Gate:
     @property
     def allowed(self) -> int:
         """How many requests may be under way at once."""
-        return self._pace.allowed if self.healthy else 1
+        return self._pace.allowed if self._is_free else 1
 
     async def pass_through(self) -> Pass:
         """Wait until a request may go out. Each pass must be answered by `learn` or `give_up`."""
@@ -88,14 +88,14 @@ class Gate:
         try:
             while not self._is_open():
                 self._changed.clear()
-                waits_for_time = not self.healthy and self._probe is None and not self._closed
+                waits_for_time = not self._is_free and self._single is None and not self._closed
                 await within(self.wait_seconds if waits_for_time else None, self._changed.wait())
         finally:
             self.waiting -= 1
         passed = Pass(self._era, self._clock())
         self._under_way.add(passed)
-        if not self.healthy:
-            self._probe = passed
+        if not self._is_free:
+            self._single = passed
         return passed
 
     def learn(self, passed: Pass, outcome: Outcome) -> None:
@@ -104,10 +104,15 @@ class Gate:
         if isinstance(outcome, TryLater | Hold):
             self._failed(passed, outcome)
         elif passed.era == self._era:
-            self._pace.succeeded(self._clock() - passed.since)
+            is_slow = self._pace.succeeded(self._clock() - passed.since)
             self._failing_since = self.reason = None
             self.holding = False
-            self._failures = 0
+            if is_slow:
+                self._backoff.slowed()
+            else:
+                self._backoff.passed()
+            if self._backoff.is_spaced:
+                self._open_at = self._clock() + self._backoff.ceiling_seconds * self._random()
         self._changed.set()
 
     def give_up(self, passed: Pass) -> None:
@@ -123,17 +128,21 @@ class Gate:
         """Let nothing through any more."""
         self._closed = True
 
+    @property
+    def _is_free(self) -> bool:
+        return self.healthy and not self._backoff.is_spaced
+
     def _is_open(self) -> bool:
         if self._closed:
             return False
-        if self.healthy:
+        if self._is_free:
             return self.under_way < self._pace.allowed
-        return self._probe is None and self.wait_seconds == 0
+        return self._single is None and self.wait_seconds == 0
 
     def _end(self, passed: Pass) -> None:
         self._under_way.discard(passed)
-        if passed is self._probe:
-            self._probe = None
+        if passed is self._single:
+            self._single = None
 
     def _failed(self, passed: Pass, outcome: TryLater | Hold) -> None:
         self.requests_failed += 1
@@ -147,15 +156,19 @@ class Gate:
         open_at = self._clock() + self._pause_seconds(outcome)
         if not is_late:
             self._era += 1  # requests that fail together count once
-            self._failures += 1
+            self._backoff.failed()
             self._pace.failed()
             self._open_at = open_at
-        elif self.holding or (isinstance(outcome, TryLater) and outcome.after_seconds):
+        elif self.holding or _asked_seconds(outcome):
             self._open_at = max(self._open_at, open_at)
 
     def _pause_seconds(self, outcome: TryLater | Hold) -> float:
         if isinstance(outcome, Hold):
             return outcome.probe_after_seconds * (1 + _SPREAD * self._random())
-        ceiling = min(_MAX_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2.0 ** min(self._failures, 10))
-        asked = outcome.after_seconds or 0.0
-        return asked + (ceiling + asked * _SPREAD) * self._random()
+        asked = _asked_seconds(outcome)
+        return max(asked, self._backoff.ceiling_seconds * self._random()) + asked * _SPREAD * self._random()
+
+
+def _asked_seconds(outcome: TryLater | Hold) -> float:
+    """How long the server asked us to wait, where it did."""
+    return (isinstance(outcome, TryLater) and outcome.after_seconds) or 0.0

@@ -1,8 +1,8 @@
 """The batches whose end is open, in memory and in the outbox: which of them goes next?
 
-Fresh and spilled batches take turns, each kind oldest first, so that after an outage new data does not wait
-for all of the old. A batch that did not pass goes behind all that were not tried yet: one that never passes
-stands in nobody's way.
+After an outage new data must not wait for all of the old. So fresh batches take turns with the oldest of the
+outbox, and where none is fresh, the newest of the outbox does. A batch that did not pass goes behind all that
+were not tried yet: one that never passes stands in nobody's way.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ class Outgoing:
     def next(self, is_ready: Callable[[int], bool]) -> int | None:
         """The batch to send now."""
         live = ((number, live.sending) for number, live in self.live.items())
-        spilled = self._spilled.items()
-        for kind in (spilled, live) if self._turn % 2 else (live, spilled):
-            if (number := self._oldest(kind, is_ready)) is not None:
+        oldest, newest = self._spilled.items(), reversed(self._spilled.items())
+        for kind in (oldest, live) if self._turn % 2 else (live, newest):
+            if (number := self._first(kind, is_ready)) is not None:
                 return number
         return None
 
@@ -94,7 +94,7 @@ class Outgoing:
         """The oldest batch of the outbox that is not being sent."""
         return next((n for n, sending in self._spilled.items() if not sending and is_ready(n)), None)
 
-    def _oldest(self, kind: Iterable[tuple[int, bool]], is_ready: Callable[[int], bool]) -> int | None:
+    def _first(self, kind: Iterable[tuple[int, bool]], is_ready: Callable[[int], bool]) -> int | None:
         tried = []
         for number, sending in kind:
             if sending or not is_ready(number) or not self._may_go(number):

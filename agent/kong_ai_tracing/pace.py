@@ -13,8 +13,9 @@ _SMOOTHING = 0.2
 _SLOW_SECONDS = 1.0
 """Below this no answer counts as slow, whatever the others took: bodies differ in size."""
 _SLOW_TIMES = 3.0
-_FORGETTING = 1.01
-"""The quickest answer is forgotten slowly, so that a destination may be slower for good."""
+_FORGETTING_SECONDS = 600.0
+"""In so much time under way the quickest answer is taken for twice as long, since a destination may be slower
+for good. Not sooner, or a fleet would take the queue that it makes for usual."""
 
 
 class Pace:
@@ -32,16 +33,20 @@ class Pace:
     def allowed(self) -> int:
         return int(self._window)
 
-    def succeeded(self, seconds: float) -> None:
-        """A request was answered after so long."""
+    def succeeded(self, seconds: float) -> bool:
+        """A request was answered after so long. True when that is slow though there was no other."""
         if self._is_slow(seconds):
             if self._answers_to_come <= 0:
                 self._answers_to_come = self.allowed
+                was_alone = self.allowed == 1
                 self._window = self._threshold = max(1.0, self._window / 2)
+                self._answers_to_come -= 1
+                return was_alone
             self._answers_to_come -= 1
-            return
+            return False
         step = 1.0 if self._window < self._threshold else 1.0 / self._window
         self._window = min(float(self._most), self._window + step)
+        return False
 
     def failed(self) -> None:
         """A wave of requests was not taken."""
@@ -51,6 +56,9 @@ class Pace:
     def _is_slow(self, seconds: float) -> bool:
         if self._quickest_seconds is None:
             self._quickest_seconds = self._usual_seconds = seconds
-        self._quickest_seconds = min(seconds, self._quickest_seconds * _FORGETTING)
+        self._quickest_seconds = min(seconds, self._quickest_seconds * self._forgetting(seconds))
         self._usual_seconds += _SMOOTHING * (seconds - self._usual_seconds)
         return self._usual_seconds > max(_SLOW_SECONDS, _SLOW_TIMES * self._quickest_seconds)
+
+    def _forgetting(self, seconds: float) -> float:
+        return float(2.0 ** (seconds / self.allowed / _FORGETTING_SECONDS))
