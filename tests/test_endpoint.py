@@ -26,6 +26,13 @@ def test_base_batch_and_otlp_addresses_mean_the_same_server(text):
     assert endpoint.ingestion_url == "https://cloud.langfuse.com/api/public/ingestion"
 
 
+def test_the_address_of_a_collector_is_taken_as_it_is():
+    """Between the gateways and Langfuse there may be an OpenTelemetry Collector."""
+    endpoint = parse_endpoint("http://collector:4318/v1/traces")
+    assert endpoint.otlp_url == "http://collector:4318/v1/traces"
+    assert endpoint.names_otlp
+
+
 def test_a_server_below_a_path_keeps_its_path():
     """Langfuse may be served below a base path."""
     assert parse_endpoint("https://tools.example.com/langfuse/").base_url == (

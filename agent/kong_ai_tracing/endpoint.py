@@ -1,6 +1,7 @@
 """Where Langfuse is: one address in, in any form people paste, the addresses we need out.
 
-Accepted are the base URL, the batch endpoint (the default of the Kong plugin) and the OTLP endpoint.
+Accepted are the base URL, the batch endpoint (the default of the Kong plugin) and the OTLP endpoint, also
+that of an OpenTelemetry Collector that hands traces on.
 Clear text `http://` is for addresses that cannot be on the public internet.
 """
 
@@ -14,6 +15,8 @@ from msgspec import Struct
 INGESTION_PATH = "/api/public/ingestion"
 OTLP_PATH = "/api/public/otel/v1/traces"
 HEALTH_PATH = "/api/public/health"
+COLLECTOR_PATH = "/v1/traces"
+"""Where OTLP is taken by everything that is not Langfuse."""
 
 # What people paste, longest first, so that the most specific ending is taken off.
 _KNOWN_ENDINGS = (OTLP_PATH, "/api/public/otel", INGESTION_PATH, "/api/public")
@@ -37,6 +40,7 @@ class Endpoint(Struct, frozen=True):
     """True when the host cannot be on the public internet: loopback, private range, local name."""
     names_otlp: bool = False
     """True when the address was given as that of the OTLP endpoint."""
+    otlp_path: str = OTLP_PATH
 
     @property
     def is_clear_text(self) -> bool:
@@ -45,7 +49,7 @@ class Endpoint(Struct, frozen=True):
     @property
     def otlp_url(self) -> str:
         # Exactly this: a trailing slash is answered with a redirect that clients do not follow for POST.
-        return self.base_url + OTLP_PATH
+        return self.base_url + self.otlp_path
 
     @property
     def health_url(self) -> str:
@@ -60,11 +64,15 @@ def parse_endpoint(text: str) -> Endpoint:
     """The endpoint that `text` means, or an EndpointError."""
     parts = _split(text)
     path = parts.path.rstrip("/")
-    names_otlp = path.endswith((OTLP_PATH, "/api/public/otel"))
+    names_otlp = path.endswith((COLLECTOR_PATH, "/api/public/otel"))
+    otlp_path = OTLP_PATH
     for ending in _KNOWN_ENDINGS:
         if path.endswith(ending):
             path = path.removesuffix(ending)
             break
+    else:
+        if names_otlp:
+            path, otlp_path = path.removesuffix(COLLECTOR_PATH), COLLECTOR_PATH
     if path.startswith("/project/") or "/api/" in path:
         raise EndpointError(
             "this is not the address of a Langfuse server but of a page or call of it",
@@ -74,6 +82,7 @@ def parse_endpoint(text: str) -> Endpoint:
         f"{parts.scheme}://{parts.netloc}{path}",
         is_private=_is_private(parts.hostname or ""),
         names_otlp=names_otlp,
+        otlp_path=otlp_path,
     )
 
 
