@@ -1,6 +1,6 @@
-"""Measure the whole way on this machine, beside a plain script and a bare reading loop.
+"""Measure the whole way on this machine, beside what else one could use and a bare reading loop.
 
-    python benchmarks/run.py [--size 200M] [--repeats 3] [--only NAME]
+    python benchmarks/run.py [--size 200M] [--repeats 3] [--only NAME] [--update-readme]
 
 Contestants take turns, so that a busy neighbour hits all alike; medians and ratios are printed at the end.
 """
@@ -15,36 +15,18 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
+from contestants import Contestant, contestants
+from daemons import clean_environment
 from generate_log import generate, parse_size
 from idle import measure_idle
+from results import README, Results, Run, as_text, readme_with
 
 HERE = Path(__file__).parent
-OTLP = "/api/public/otel/v1/traces"
 _CHECK_BYTES = 4_000_000
-
-
-@dataclass(frozen=True)
-class Contestant:
-    """One program under test. `command` is given the log, the sink's address and an empty folder."""
-
-    name: str
-    command: Callable[[Path, str, Path], list[str]]
-    delivers: bool = True
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one process used, by the kernel's own account (`wait4`)."""
-
-    wall_seconds: float
-    cpu_seconds: float
-    peak_rss_bytes: int
 
 
 def main() -> int:
@@ -61,49 +43,55 @@ def main() -> int:
     parser.add_argument(
         "--idle-seconds", type=float, default=10, help="how long to watch the idle daemon; 0: not"
     )
+    parser.add_argument(
+        "--update-readme", action="store_true", help="keep the figures, and write them into the README"
+    )
     options = parser.parse_args()
-    contestants = [
-        each for each in CONTESTANTS if not options.only or any(word in each.name for word in options.only)
-    ]
+    taking_part = list(contestants(options.only))
     with tempfile.TemporaryDirectory(prefix="kong-ai-tracing-bench-") as folder:
         log = Path(folder, "ai.log")
-        check_that_all_deliver(contestants, Path(folder), options.seed)
+        check_that_all_deliver(taking_part, Path(folder), options.seed)
         lines = generate(log, options.size, options.seed)
-        size = log.stat().st_size
-        print(
-            f"\n{size / 1e6:.0f} MB, {lines} lines of {size / lines / 1000:.1f} KB; {options.repeats} turns\n"
-        )
-        runs = take_turns(contestants, log, Path(folder), options.repeats)
-        print_table(runs, size)
+        results = Results(log.stat().st_size, lines)
+        print(f"\n{results.bytes / 1e6:.0f} MB, {lines} lines of {results.bytes / lines / 1000:.1f} KB\n")
+        results.runs = take_turns(taking_part, log, Path(folder), options.repeats)
         if options.idle_seconds:
-            print(f"\n{measure_idle(Path(folder), options.idle_seconds, clean_environment())}")
+            results.idle = measure_idle(Path(folder), options.idle_seconds)
+    print("\n".join(as_text(results)))
+    if results.idle:
+        print(f"\n{results.idle}")
+    if options.update_readme:
+        results.save()
+        README.write_text(readme_with(Results.load(), README.read_text()))
     return 0
 
 
-def check_that_all_deliver(contestants: list[Contestant], folder: Path, seed: int) -> None:
+def check_that_all_deliver(taking_part: Sequence[Contestant], folder: Path, seed: int) -> None:
     """On a small log, count what arrives: a program that delivers less is not faster."""
     log = folder / "check.log"
     lines = generate(log, _CHECK_BYTES, seed)
     calls = sum(b'"ai":{' in line or b'"capture":{' in line for line in log.read_bytes().splitlines())
     print(f"check: {calls} calls in {lines} lines")
     with sink("--count") as url:
-        for each in contestants:
+        for each in taking_part:
             if not each.delivers:
                 continue
             measure(each, log, url, folder)
             with urllib.request.urlopen(url) as answer:
                 arrived = json.load(answer)
-            print(f"  {each.name:<32} {arrived['spans']} arrived in {arrived['requests']} requests")
+            print(f"  {each.name:<48} {arrived['spans']} arrived in {arrived['requests']} requests")
             if arrived["spans"] != calls:
                 raise SystemExit(f"{each.name} delivered {arrived['spans']} of {calls} calls")
 
 
-def take_turns(contestants: list[Contestant], log: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
+def take_turns(
+    taking_part: Sequence[Contestant], log: Path, folder: Path, repeats: int
+) -> dict[str, list[Run]]:
     """Each contestant once per turn, in the same order."""
-    runs: dict[str, list[Run]] = {each.name: [] for each in contestants}
+    runs: dict[str, list[Run]] = {each.name: [] for each in taking_part}
     with sink() as url:
         for _ in range(repeats):
-            for each in contestants:
+            for each in taking_part:
                 runs[each.name].append(measure(each, log, url, folder))
     return runs
 
@@ -121,19 +109,7 @@ def measure(contestant: Contestant, log: Path, url: str, folder: Path) -> Run:
         if process.returncode:
             said = Path(private, "output").read_text(errors="replace")[-2000:]
             raise SystemExit(f"{contestant.name} failed with {process.returncode}:\n{said}")
-    return Run(wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024)
-
-
-def print_table(runs: dict[str, list[Run]], size: int) -> None:
-    """Medians, and CPU against the plain script and against the reading loop."""
-    cpu = {name: median(run.cpu_seconds for run in each) for name, each in runs.items()}
-    print(f"{'':<32} {'MB/s':>7} {'CPU-s/GB':>9} {'peak RSS':>9} {'of script':>10} {'of loop':>8}")
-    for name, each in runs.items():
-        speed = size / 1e6 / median(run.wall_seconds for run in each)
-        rss = median(run.peak_rss_bytes for run in each) / 1e6
-        shares = [f"{cpu[name] / cpu[other]:.2f}" if other in cpu else "" for other in (SCRIPT, LOOP)]
-        cost = cpu[name] / size * 1e9
-        print(f"{name:<32} {speed:7.0f} {cost:9.2f} {rss:6.0f} MB {shares[0]:>10} {shares[1]:>8}")
+    return Run(round(wall, 3), round(usage.ru_utime + usage.ru_stime, 3), usage.ru_maxrss * 1024)
 
 
 @contextmanager
@@ -147,53 +123,6 @@ def sink(*arguments: str) -> Iterator[str]:
         finally:
             process.kill()
 
-
-def clean_environment() -> dict[str, str]:
-    """Nothing of this shell's own settings reaches a contestant; the keys are not real.
-
-    With PYTHONDONTWRITEBYTECODE, which is set in many containers, each start of a checkout would compile
-    everything anew, which no installed package does: nearly half of a start.
-    """
-    ours = ("KONG_AI_TRACING_", "LANGFUSE_", "NOTIFY_SOCKET", "PYTHONDONTWRITEBYTECODE")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    return kept | {"LANGFUSE_PUBLIC_KEY": "pk-lf-test", "LANGFUSE_SECRET_KEY": "sk-lf-test"}
-
-
-def our_command(
-    compression: str = "none", redaction: str = "secrets"
-) -> Callable[[Path, str, Path], list[str]]:
-    """`run --once` with a fresh state directory."""
-
-    def command(log: Path, url: str, folder: Path) -> list[str]:
-        config = folder / "config.toml"
-        config.write_text(
-            f'log_paths = ["{log}"]\nstate_dir = "{folder / "state"}"\n'
-            f'langfuse_enabled = true\nlangfuse_endpoint = "{url}"\n'
-            f'[delivery]\ncompression = "{compression}"\n'
-            f'[redaction]\nkinds = ["{redaction}"]\n'
-        )
-        return [sys.executable, "-m", "kong_ai_tracing", "run", "--once", "--config", str(config)]
-
-    return command
-
-
-LOOP = "reading loop (orjson)"
-SCRIPT = "plain script (json + requests)"
-CONTESTANTS = [
-    Contestant(
-        LOOP,
-        lambda log, _url, _folder: [sys.executable, str(HERE / "reading_loop.py"), str(log)],
-        delivers=False,
-    ),
-    Contestant(
-        SCRIPT,
-        lambda log, url, _folder: [sys.executable, str(HERE / "plain_script.py"), str(log), url + OTLP],
-    ),
-    Contestant("run --once", our_command()),
-    Contestant("run --once, gzip", our_command("gzip")),
-    Contestant("run --once, no redaction", our_command(redaction="none")),
-    Contestant("run --once, all redacted", our_command(redaction="all")),
-]
 
 if __name__ == "__main__":
     sys.exit(main())

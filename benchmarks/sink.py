@@ -11,6 +11,7 @@ import json
 import socket
 import sys
 import threading
+import time
 import zlib
 
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
@@ -18,7 +19,7 @@ _totals = {"requests": 0, "bytes": 0, "spans": 0}
 _lock = threading.Lock()
 
 
-def serve(connection: socket.socket, counting: bool) -> None:
+def serve(connection: socket.socket, counting: bool, delay_seconds: float) -> None:
     """Answer the requests of one connection until it is closed."""
     connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     buffer = bytearray(1 << 18)
@@ -43,6 +44,7 @@ def serve(connection: socket.socket, counting: bool) -> None:
                 _totals["requests"] += 1
                 _totals["bytes"] += length
                 _totals["spans"] += spans
+            time.sleep(delay_seconds)
             connection.sendall(_ANSWER)
 
 
@@ -68,14 +70,32 @@ def header(head: bytes, name: bytes) -> bytes | None:
 
 
 def count_spans(body: bytes, head: bytes) -> int:
-    """Generations and embeddings in an OTLP/JSON body; spans that only hold others together do not count."""
+    """Generations and embeddings in a body; spans that only hold others together do not count."""
     if header(head, b"content-encoding") == b"gzip":
         body = zlib.decompress(body, 31)
+    if b"protobuf" in (header(head, b"content-type") or b""):
+        return count_protobuf(body)
+    content = json.loads(body)
+    if isinstance(content, list):  # events by themselves, as Fluent Bit posts them
+        return sum(event.get("type") == "generation-create" for event in content)
     found = 0
-    for group in json.loads(body)["resourceSpans"]:
+    for group in content["resourceSpans"]:
         for scope in group["scopeSpans"]:
             found += sum('"generation"' in json.dumps(span["attributes"]) for span in scope["spans"])
     return found
+
+
+def count_protobuf(body: bytes) -> int:
+    """The same, as the official SDK sends it."""
+    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+
+    spans = (
+        span
+        for group in ExportTraceServiceRequest.FromString(body).resource_spans
+        for scope in group.scope_spans
+        for span in scope.spans
+    )
+    return sum(any(each.value.string_value == "generation" for each in span.attributes) for span in spans)
 
 
 def answer_totals(connection: socket.socket) -> None:
@@ -90,13 +110,16 @@ def main() -> None:
     """Listen until killed."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", action="store_true")
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     options = parser.parse_args()
     with socket.create_server(("127.0.0.1", 0), backlog=64) as server:
         sys.stdout.write(f"{server.getsockname()[1]}\n")
         sys.stdout.flush()
         while True:
             connection, _ = server.accept()
-            threading.Thread(target=serve, args=(connection, options.count), daemon=True).start()
+            threading.Thread(
+                target=serve, args=(connection, options.count, options.delay), daemon=True
+            ).start()
 
 
 if __name__ == "__main__":

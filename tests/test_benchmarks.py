@@ -50,6 +50,27 @@ def test_the_plain_script_is_a_fair_opponent():
     assert "plain script (json + requests)" in printed.splitlines()[-1]
 
 
+@pytest.mark.skipif(not (BENCHMARKS / "results.json").exists(), reason="no figures were kept")
+def test_the_figures_of_the_readme_are_those_of_the_run_that_was_kept(monkeypatch):
+    """Nobody writes figures by hand: `make bench BENCH_ARGS=--update-readme` does."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    from results import README, Results, readme_with
+
+    assert README.read_text() == readme_with(Results.load(), README.read_text())
+
+
+def test_a_contestant_that_cannot_be_had_is_left_out_and_named(monkeypatch, capsys):
+    """Where Fluent Bit is not installed the others are measured all the same."""
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("shutil.which", lambda *_, **__: None)
+    from contestants import contestants
+
+    names = [each.name for each in contestants(["Fluent", "script"])]
+    assert names == ["plain script (json + requests)"]
+    assert "left out: Fluent Bit" in capsys.readouterr().err
+
+
 def test_a_line_costs_no_more_than_was_measured(lines):
     """What creeps into every line is seen here: as a share of parsing the same line, and in calls made.
 
