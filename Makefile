@@ -16,7 +16,7 @@ DEB := dist/kong-ai-tracing_$(VERSION)_$(DEB_ARCHITECTURE).deb
 WHEEL := dist/kong_ai_tracing-$(VERSION)-py3-none-any.whl
 
 .DEFAULT_GOAL := help
-.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction bench-view screenshots deb wheel test-deb release-check \
+.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction bench-view bench-cluster screenshots deb wheel test-deb release-check \
 	setup setup-dev lock clean
 
 help: ## show this list
@@ -61,6 +61,9 @@ bench-redaction: setup-dev ## measure what redaction costs, what it misses and w
 
 bench-view: setup-dev ## measure how quickly the viewer answers over a million calls; takes a quarter of an hour
 	$(BIN)/python benchmarks/view.py $(BENCH_ARGS)
+
+bench-cluster: setup-dev ## measure what workers of a Dask cluster on this machine bring a backfill
+	PYTHONPATH=tests $(BIN)/python benchmarks/cluster.py $(BENCH_ARGS)
 
 screenshots: setup-dev ## make the pictures of the viewer anew; wants chromium
 	PYTHONPATH=tests:tests/view $(BIN)/python tests/view/screenshots.py

@@ -35,7 +35,7 @@ ORDER = """
     config projects signals logs assembly
     statussentence sdnotify heartbeat
     lineprocesses tree progressbar service vitals following checks statusreport status statuspage
-    daemon backfillaccount backfill preview check statustext topsamples topscreen top
+    daemon cluster backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     verifyreport verifytext verify
     kong kongcommand
@@ -47,6 +47,7 @@ HEAVY = {
     *("starlette", "uvicorn", "jinja2", "prometheus_client"),
     "httpx",  # comes with Langfuse
     *("watchdog", "zstandard", "backports", "lz4", "brotli"),
+    *("distributed", "dask", "fsspec", "aiohttp"),
     *("numpy", "requests", "urllib3", "yaml", "multiprocessing"),
 }
 """What the daemon must not load, at least not before it is asked for something that needs it."""

@@ -52,7 +52,7 @@ class ArchiveError(OperatorError):
     """A path that cannot be read as an archive; the text says why and what to do."""
 
 
-class _Part(Struct, frozen=True):
+class DeliveredPart(Struct, frozen=True):
     """A part of a file that somebody delivered: to where it reaches, and what stands before that place."""
 
     begin: int
@@ -61,14 +61,16 @@ class _Part(Struct, frozen=True):
     calls: int | None
 
 
-class _Archive(Struct, frozen=True):
+class Archive(Struct, frozen=True):
+    """One file, as it was looked at, and from where on it is to be read."""
+
     place: Place
     record: FileRecord
     compressed: bool
     size_bytes: int
     first_started_at_ms: float
     head: bytes = b""
-    parts: tuple[_Part, ...] = ()
+    parts: tuple[DeliveredPart, ...] = ()
     """What others seem to have delivered of it, first parts first, longer ones before shorter ones."""
 
 
@@ -89,7 +91,17 @@ class Archives:
         max_line_bytes: int,
     ) -> None:
         looks = _looks_at(list(dict.fromkeys(places)), max_line_bytes)
-        self._archives = _identified(looks, list(records), _telling(delivered))
+        self._begin(_identified(looks, list(records), _telling(delivered)), max_line_bytes)
+
+    @classmethod
+    def of(cls, archives: Sequence[Archive], *, max_line_bytes: int) -> Archives:
+        """Archives that were looked at elsewhere, in this order."""
+        self = cls.__new__(cls)
+        self._begin(archives, max_line_bytes)
+        return self
+
+    def _begin(self, archives: Sequence[Archive], max_line_bytes: int) -> None:
+        self._archives = list(archives)
         self._reached = {
             archive.record.file_id: (archive.record.offset, archive.record.marker)
             for archive in self._archives
@@ -97,17 +109,34 @@ class Archives:
         """How far each content was read: a second file with the same content goes on from there."""
         self._waiting = list(self._archives)
         self._cutter = LineCutter(max_line_bytes=max_line_bytes)
-        self._current: _Archive | None = None
+        self._current: Archive | None = None
         self._content: Content | None = None
-        self._parts: list[_Part] = []
+        self._parts: list[DeliveredPart] = []
         """Those of the current file that are ahead."""
         self._rereading: Content | None = None
         self._reread_place: Place | None = None
         self._announced = False
         self._notices: list[Notice] = []
         self._finished_bytes = 0
+        self._elsewhere = ""
         self.total_bytes = sum(archive.size_bytes for archive in self._archives)
         """Bytes on disk, compressed where the files are."""
+
+    def by_content(self) -> list[tuple[Archive, ...]]:
+        """All of them, those with the same content together: they must be read one after the other."""
+        found: dict[int, list[Archive]] = {}
+        for archive in self._archives:
+            found.setdefault(archive.record.file_id, []).append(archive)
+        return [tuple(archives) for archives in found.values()]
+
+    def rest(self) -> tuple[Archive, ...]:
+        """What is still to be read, between two calls of `read`."""
+        archives = [self._current, *self._waiting] if self._current else self._waiting
+        return tuple(self._from_where_it_was(archive) for archive in archives)
+
+    def _from_where_it_was(self, archive: Archive) -> Archive:
+        offset, marker = self._reached[archive.record.file_id]
+        return replace(archive, record=replace(archive.record, offset=offset, marker=marker))
 
     @property
     def wants_scan(self) -> bool:
@@ -117,6 +146,11 @@ class Archives:
     def read_bytes(self) -> int:
         """How much of `total_bytes` has been read."""
         return self._finished_bytes + (self._content.read_bytes if self._content is not None else 0)
+
+    def read_elsewhere(self, path: str, count: int) -> None:
+        """Somebody else has read so much more, of this file."""
+        self._elsewhere = path
+        self._finished_bytes += count
 
     @property
     def file_ids(self) -> set[int]:
@@ -129,7 +163,7 @@ class Archives:
 
     @property
     def current_path(self) -> str:
-        return self._current.record.path if self._current else ""
+        return self._current.record.path if self._current else self._elsewhere
 
     async def scan(self) -> ScanResult:
         """All files are announced at once; later scans only bring what was noticed while reading."""
@@ -170,6 +204,10 @@ class Archives:
         return None
 
     async def close(self) -> None:
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Hold no file open any longer."""
         self._close()
         self._end_rereading()
 
@@ -196,7 +234,7 @@ class Archives:
             self._rereading.close()
             self._rereading = None
 
-    def _open(self, archive: _Archive) -> None:
+    def _open(self, archive: Archive) -> None:
         self._end_rereading()
         record = archive.record
         offset, marker = self._reached[record.file_id]
@@ -210,11 +248,11 @@ class Archives:
         self._cutter.start(record.path, record.file_id, offset)
         self._parts = list(archive.parts)
 
-    def _next(self, archive: _Archive) -> Chunk:
+    def _next(self, archive: Archive) -> Chunk:
         passed = self._pass_over(archive)
         return Chunk(archive.record.file_id, [] if passed else self._read_some(archive), passed)
 
-    def _pass_over(self, archive: _Archive) -> Passed | None:
+    def _pass_over(self, archive: Archive) -> Passed | None:
         """Go to the end of a part that begins here, or has begun before, when it is what was delivered."""
         offset = self._cutter.offset
         while self._parts and self._parts[0].begin <= self._cutter.position:
@@ -228,7 +266,7 @@ class Archives:
                 return Passed(position, part.end - offset, part.calls if part.begin == offset else None)
         return None
 
-    def _goes_to(self, part: _Part, archive: _Archive, offset: int) -> bool:
+    def _goes_to(self, part: DeliveredPart, archive: Archive, offset: int) -> bool:
         """Is the end of a part found from here? Else the file is where it was."""
         assert self._content is not None, "only called while a file is open"
         if _skip_to(self._content, part.end, part.marker) == "there":
@@ -238,7 +276,7 @@ class Archives:
         _skip_to(self._content, offset, EMPTY_MARKER)
         return False
 
-    def _read_some(self, archive: _Archive) -> list[Line | OversizedLine]:
+    def _read_some(self, archive: Archive) -> list[Line | OversizedLine]:
         content = self._content
         assert content is not None, "only called while a file is open"
         room = self._cutter.room()
@@ -254,7 +292,7 @@ class Archives:
         self._close()
         return items
 
-    def _last_line(self, archive: _Archive) -> list[Line | OversizedLine]:
+    def _last_line(self, archive: Archive) -> list[Line | OversizedLine]:
         """A last line without newline is whole if it is JSON; else it was cut, or is still being written."""
         rest = self._cutter.unfinished()
         if not rest:
@@ -283,9 +321,9 @@ def _telling(delivered: Iterable[FileRecord]) -> Heads[FileRecord]:
     )
 
 
-def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[_Part, ...]:
+def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[DeliveredPart, ...]:
     parts = [
-        _Part(one.begun, one.offset, one.marker, one.calls)
+        DeliveredPart(one.begun, one.offset, one.marker, one.calls)
         for one in delivered.find(head)
         if one.begun is not None
     ]
@@ -293,12 +331,12 @@ def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[_Part, ...]:
 
 
 def _identified(
-    archives: list[_Archive], records: list[FileRecord], delivered: Heads[FileRecord]
-) -> list[_Archive]:
+    archives: list[Archive], records: list[FileRecord], delivered: Heads[FileRecord]
+) -> list[Archive]:
     """Oldest first, each with the number and the position of its content; two may hold the same content."""
     known = {record.head_digest: record for record in records}
     next_id = max((record.file_id for record in records), default=0) + 1
-    found: list[_Archive] = []
+    found: list[Archive] = []
     # The longest first: what is only the beginning of another file is known by that file.
     for archive in sorted(archives, key=lambda archive: -len(archive.head)):
         earlier = _recognised(archive.head, known) or _longer(archive.head, found)
@@ -325,7 +363,7 @@ def _recognised(head: bytes, known: Mapping[bytes, FileRecord]) -> FileRecord | 
     return None
 
 
-def _longer(head: bytes, found: list[_Archive]) -> FileRecord | None:
+def _longer(head: bytes, found: list[Archive]) -> FileRecord | None:
     """The record of a file that begins with all of this one."""
     return next((one.record for one in found if head and one.head.startswith(head)), None)
 
@@ -341,7 +379,7 @@ def _content_of(place: Place) -> Content:
     return Content(place.name, cast(BinaryIO, RemoteReader(place)))
 
 
-def _looks_at(places: Sequence[Place], max_head_bytes: int) -> list[_Archive]:
+def _looks_at(places: Sequence[Place], max_head_bytes: int) -> list[Archive]:
     local = [_look_at(place, max_head_bytes) for place in places if isinstance(place, Path)]
     remote = [place for place in places if not isinstance(place, Path)]
     if not remote:
@@ -350,7 +388,7 @@ def _looks_at(places: Sequence[Place], max_head_bytes: int) -> list[_Archive]:
         return local + list(threads.map(lambda file: _look_at_remote(file, max_head_bytes), remote))
 
 
-def _look_at(path: Path, max_head_bytes: int) -> _Archive:
+def _look_at(path: Path, max_head_bytes: int) -> Archive:
     """What a file is, and its beginning; nothing more is read."""
     try:
         if path.is_dir():
@@ -363,7 +401,7 @@ def _look_at(path: Path, max_head_bytes: int) -> _Archive:
         raise ArchiveError(f"{path} cannot be read: {error}") from error
 
 
-def _look_at_remote(file: RemoteFile, max_head_bytes: int) -> _Archive:
+def _look_at_remote(file: RemoteFile, max_head_bytes: int) -> Archive:
     """The same of an object: it is known by its beginning alone, wherever it is moved."""
     reader = RemoteReader(file)
     with closing(Content(file.name, cast(BinaryIO, reader))) as content:
@@ -382,7 +420,7 @@ class _Seen(Struct, frozen=True):
 
 def _archive_of(
     seen: _Seen, content: Content, max_head_bytes: int, *, device: int = 0, inode: int = 0
-) -> _Archive:
+) -> Archive:
     head = _read_head(content, max_head_bytes)
     if not head and content.damage:
         raise ArchiveError(f"{seen.name} cannot be read: {content.damage}")
@@ -399,7 +437,7 @@ def _archive_of(
         begun=0,
     )
     started_at_ms = _started_at_ms(head) or seen.modified_ms
-    return _Archive(seen.place, record, content.compressed, seen.size_bytes, started_at_ms, head)
+    return Archive(seen.place, record, content.compressed, seen.size_bytes, started_at_ms, head)
 
 
 def _read_head(content: Content, max_bytes: int) -> bytes:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from kong_ai_tracing.batches import Batcher, Body
+from kong_ai_tracing.batches import Batcher, Body, WireForm
 from kong_ai_tracing.calls import CallSettings
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, DeliveryLimits, Destination
@@ -87,6 +87,17 @@ def destination_of(config: Config) -> Destination:
         compress=compression == "gzip" or (compression == "auto" and not endpoint.is_private),
         transport=config.delivery.transport,
     )
+
+
+def wire_form_of(config: Config) -> WireForm:
+    """How the destination wants its spans, for who has nothing to do with it otherwise."""
+    if config.langfuse_enabled:
+        from kong_ai_tracing import otlp
+
+        return otlp
+    from kong_ai_tracing import localrecords
+
+    return localrecords
 
 
 def connection_of(config: Config) -> Connection:

@@ -8,7 +8,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -24,7 +24,7 @@ from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
-from kong_ai_tracing.service import EXIT_DELIVERED, Service
+from kong_ai_tracing.service import EXIT_DELIVERED, Elsewhere, Service
 from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.status import is_running
@@ -53,6 +53,8 @@ class Options(Struct, frozen=True, kw_only=True):
     calls_per_second: float | None = None
     jobs: int = 1
     """So many processes read lines, this one included."""
+    dask: str | None = None
+    """The scheduler of a cluster that reads instead of this host."""
     dry_run: bool = False
     again: bool = False
     """Also what was delivered before."""
@@ -164,17 +166,41 @@ async def _deliver(
         max_line_bytes=project.config.tailing.max_line_bytes,
     )
     store.enter_account(archives.file_ids)
-    service = Service(
-        project.config,
-        store,
-        restored,
-        archives,
-        destination,
-        match=project.match,
-        selection=options.selection,
-        other_readers=options.jobs - 1,
-        throttle=None if options.dry_run else _throttle(project, options, is_live=is_live),
-    )
+    throttle = None if options.dry_run else _throttle(project, options, is_live=is_live)
+    async with _reading_elsewhere(project, options, archives, throttle) as elsewhere:
+        service = Service(
+            project.config,
+            store,
+            restored,
+            archives,
+            destination,
+            match=project.match,
+            selection=options.selection,
+            other_readers=options.jobs - 1,
+            throttle=throttle,
+            elsewhere=elsewhere,
+        )
+        return await _see_through(service, store, archives, again=options.again)
+
+
+@contextlib.asynccontextmanager
+async def _reading_elsewhere(
+    project: Project, options: Options, archives: Archives, throttle: Throttle | None
+) -> AsyncIterator[Elsewhere | None]:
+    """The cluster that reads, if one is asked for."""
+    if options.dask is None:
+        yield None
+        return
+    from kong_ai_tracing.cluster import ClusterError, joined
+
+    if options.jobs > 1:
+        raise ClusterError("--jobs is for this host: leave it out with --dask, the workers read")
+    max_spans = throttle.max_spans if throttle is not None else None
+    async with joined(options.dask, project, options.selection, max_spans=max_spans) as cluster:
+        yield lambda delivery: cluster.reading(archives, delivery)
+
+
+async def _see_through(service: Service, store: Store, archives: Archives, *, again: bool) -> _Ended:
     started = time.monotonic()
     stopped = asyncio.Event()
 
@@ -191,7 +217,7 @@ async def _deliver(
         with contextlib.suppress(asyncio.CancelledError):
             await showing
     code = _settle_account(store, archives, code, time.monotonic() - started)
-    if code == EXIT_DELIVERED and options.again:
+    if code == EXIT_DELIVERED and again:
         store.take_leave()
     return _Ended(code, stopped.is_set())
 

@@ -94,6 +94,15 @@ JobsOption: TypeAlias = Annotated[
 AgainOption: TypeAlias = Annotated[
     bool, typer.Option("--again", help="Also what was delivered before, under the same ids.")
 ]
+DaskOption: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--dask",
+        metavar="ADDRESS",
+        help="Let the Dask cluster with this scheduler read; this host delivers.",
+        show_default=False,
+    ),
+]
 
 
 class PreviewFormat(StrEnum):
@@ -152,6 +161,7 @@ def backfill(
     rate: RateOption = None,
     jobs: JobsOption = 1,
     again: AgainOption = False,
+    dask: DaskOption = None,
     config: ConfigOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
@@ -165,7 +175,7 @@ def backfill(
             since=since, until=until, services=service or (), routes=route or (), models=model or ()
         )
         options = backfill.Options(
-            selection=selection, calls_per_second=rate, jobs=jobs, dry_run=dry_run, again=again
+            selection=selection, calls_per_second=rate, jobs=jobs, dry_run=dry_run, again=again, dask=dask
         )
         return backfill.run(settings, paths, options)
 

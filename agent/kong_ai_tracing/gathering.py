@@ -54,11 +54,13 @@ class Gathering:
         emissions = self._grouping.add(calls, now_ms)
         if emissions:
             self._emit(emissions)
-        else:
+            return
+        if repeated := self._grouping.take_repeated():
+            self.progress.counts["calls_repeated"] += repeated
+        if repeated < len(calls):
             for call in calls:
                 self.progress.held[call.id] = call
-            if repeated := self._grouping.take_repeated():
-                self.progress.counts["calls_repeated"] += repeated
+        # Else they are held already, perhaps by an earlier step, which must be told when they leave.
 
     def fill(self, now_ms: int, *, at_once: bool = False) -> None:
         """Group by group until the batch is full: what is left waits in its groups for the next one."""

@@ -10,20 +10,20 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Iterable
 from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
-from kong_ai_tracing.batches import Batcher
+from kong_ai_tracing.batches import Batch, Batcher
 from kong_ai_tracing.calls import AICall
-from kong_ai_tracing.delivery import Delivery
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.gathering import Gathering
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.linereader import Kind, LineReader, ReadChunk, Reading
 from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.traces import Grouping
 from kong_ai_tracing.waits import Waits
@@ -56,6 +56,22 @@ class Source(Protocol):
     async def scan(self) -> ScanResult: ...
 
     async def read(self) -> Chunk | None: ...
+
+
+class Submission(Protocol):
+    """Where batches go."""
+
+    async def submit(self, batch: Batch) -> None: ...
+
+    async def room_for(self, size: int) -> None: ...
+
+    async def written(self) -> None: ...
+
+    async def secure(self, file_ids: Collection[int]) -> None: ...
+
+    def note_rotations(self, rotations: Iterable[Rotations]) -> None: ...
+
+    def tell_pause(self) -> None: ...
 
 
 class Wake(Protocol):
@@ -95,7 +111,7 @@ class Pipeline:
         reader: LineReader,
         grouping: Grouping,
         batcher: Batcher,
-        delivery: Delivery,
+        delivery: Submission,
         *,
         rhythm: Rhythm,
         wake: Wake,

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
@@ -14,7 +14,7 @@ from kong_ai_tracing.delivery import Delivery, Destination
 from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
-from kong_ai_tracing.pipeline import Pipeline, Source
+from kong_ai_tracing.pipeline import Pipeline, Rereader, Source
 from kong_ai_tracing.selection import Selection
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.throttle import Throttle
@@ -42,6 +42,29 @@ class LogSource(Source, Protocol):
     async def close(self) -> None: ...
 
 
+class Way(Protocol):
+    """How a source is read: on this host, or elsewhere."""
+
+    following: bool
+    finished: bool
+
+    @property
+    def stopping(self) -> bool: ...
+
+    @property
+    def still_for_seconds(self) -> float: ...
+
+    async def restore(self, restored: Restored, reread: Rereader) -> None: ...
+
+    async def run_to_end(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+Elsewhere: TypeAlias = Callable[[Delivery], Way]
+"""Makes the way of a run that reads elsewhere, to where it delivers."""
+
+
 class Service:
     """Reads a source through the pipeline into a destination until it is told to stop or has nothing more."""
 
@@ -57,6 +80,7 @@ class Service:
         selection: Selection | None = None,
         other_readers: int = 0,
         throttle: Throttle | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         self._store = store
         self._restored = restored
@@ -78,7 +102,7 @@ class Service:
 
             blueprint = Blueprint(config, match, selection)
             source = self._source = ReadAhead(source, self.reader, blueprint, other_readers)
-        self.pipeline = Pipeline(
+        self._on_this_host = Pipeline(
             source,
             self.reader,
             assembly.grouping_of(config),
@@ -87,6 +111,7 @@ class Service:
             rhythm=assembly.rhythm_of(config),
             wake=self._waker,
         )
+        self.pipeline: Way = elsewhere(self.delivery) if elsewhere is not None else self._on_this_host
 
     def stop(self) -> None:
         """End the run in good order, soon."""
@@ -121,7 +146,7 @@ class Service:
         """
         async with self._running() as sending:
             self._waker.start(directories, files)
-            reading = asyncio.create_task(self.pipeline.run_live())
+            reading = asyncio.create_task(self._on_this_host.run_live())
             await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 reading.cancel()

@@ -8,7 +8,7 @@ late call hangs under it; it is not sent again.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from msgspec import Raw, Struct, field, msgpack
 from msgspec.structs import replace
@@ -82,6 +82,9 @@ class TraceMemory:
 
     def __len__(self) -> int:
         return len(self._traces)
+
+    def __iter__(self) -> Iterator[RememberedTrace]:
+        return iter(self._traces.values())
 
     def get(self, trace_id: str) -> RememberedTrace | None:
         return self._traces.get(trace_id)

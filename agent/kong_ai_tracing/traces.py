@@ -72,7 +72,8 @@ class Grouping(Struct):
     _memory: TraceMemory = field(default_factory=lambda: TraceMemory(MemoryLimits()))
 
     def __post_init__(self) -> None:
-        self._memory = TraceMemory(self.limits.memory)
+        if not self._memory:  # one that came from another process has its own
+            self._memory = TraceMemory(self.limits.memory)
 
     def restore(self, remembered: Iterable[RememberedTrace], roots: Mapping[str, int] | None = None) -> None:
         """Take up what an earlier run remembered, oldest first.
@@ -81,6 +82,11 @@ class Grouping(Struct):
         """
         self._announced.update(roots or {})
         self._memory.restore(remembered)
+
+    @property
+    def remembered(self) -> Iterable[RememberedTrace]:
+        """The finished traces, the longest unseen first."""
+        return self._memory
 
     def add(self, calls: Sequence[AICall], now_ms: int) -> list[Emission]:
         """The calls of one line. What can leave at once is returned; nothing means the calls are held."""
