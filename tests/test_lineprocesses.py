@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gzip
 import os
@@ -164,6 +165,23 @@ async def test_lines_that_end_every_process_are_named(
     monkeypatch.setattr(lineprocesses.Connection, "recv_bytes", _end_of_file)
     with pytest.raises(LostProcessError, match=r"ai\.log at byte 0 ended 3 times"):
         await ahead.read()
+    await ahead.close()
+
+
+async def test_small_pipes_make_nobody_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an administrator allows no large ones, lines and readings are many times their size."""
+    monkeypatch.setattr(lineprocesses, "_PIPE_BYTES", 64 << 10)
+    # All lines go to the other process.
+    monkeypatch.setattr(lineprocesses._Task, "claim", lambda _: _is_thread())
+    path = tmp_path / "ai.log"
+    path.write_bytes(b"".join(kong_line(1, seq, 20_000) for seq in range(300)))
+    ahead = await _ahead(path, others=1)
+    found = 0
+    async with asyncio.timeout(60):
+        while chunk := await ahead.read():
+            assert isinstance(chunk, ReadChunk)
+            found += sum(reading.found for reading in chunk.readings if reading)
+    assert found == 300
     await ahead.close()
 
 

@@ -41,9 +41,11 @@ _MAX_TRIES = 3
 _CHUNKS_AHEAD = 4
 """For each process: so many wait to be read, are being read, or were read and wait for their turn."""
 _AT_ONCE = 2
-"""Chunks a process is given: while it reads one, the next one lies in its pipe."""
+"""Chunks a process is given: while it reads one, the next one lies in its pipe. There is no room for more."""
 _PIPE_BYTES = 1 << 20
 """As much as Linux lets anybody have."""
+_PIPE_MARGIN_BYTES = 8 << 10
+"""For the length of a message, and for pages that are not filled."""
 _END_SECONDS = 5.0
 
 
@@ -233,6 +235,7 @@ class _ReadingProcess:
     def _start(self) -> None:
         context = multiprocessing.get_context("spawn")
         theirs, self._lines = _pipe()
+        self._room = fcntl.fcntl(self._lines.fileno(), fcntl.F_GETPIPE_SZ) - _PIPE_MARGIN_BYTES
         self._readings, back = _pipe()
         self._process = context.Process(target=serve, args=(theirs, back, self._blueprint), daemon=True)
         # Ctrl-C goes to all processes of a terminal; this one decides what becomes of the others, which are
@@ -267,8 +270,9 @@ class _ReadingProcess:
                 continue
             task.was_given = True
             message = task.message()
-            # What does not fit into the pipe waits until nothing else can be on the way back.
-            while self._given and len(message) >= _PIPE_BYTES:
+            # What does not fit into the pipe waits until nothing else can be on the way back: else both sides
+            # could wait for the other one to read.
+            while self._given and len(message) > self._room:
                 self._take_back()
             self._given.append((task, message))
             self._send(message)
