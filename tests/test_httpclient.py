@@ -69,6 +69,19 @@ async def test_a_private_authority_is_trusted_when_it_is_named(authority: trustm
         assert len(server.spans) == 1
 
 
+async def test_a_client_for_clear_text_trusts_nobody(
+    authority: trustme.CA, ca_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It has loaded no authorities: should it ever meet TLS, it must not take that for safe."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file))
+    with FakeLangfuse(tls=server_context(authority)) as server:
+        async with open_client(Connection()) as client:
+            await client.get(server.url)
+        async with open_client(Connection(), clear_text=True) as client:
+            with pytest.raises(httpx.ConnectError, match=r"(?i)certificate"):
+                await client.get(server.url)
+
+
 @pytest.mark.parametrize("in_one_file", [True, False])
 async def test_a_client_certificate_is_shown(
     authority: trustme.CA, ca_file: Path, tmp_path: Path, in_one_file: bool
@@ -100,7 +113,7 @@ async def test_what_the_client_does_not_wrap_is_tried_later_as_well(
         raise error
 
     client = httpx.AsyncClient(transport=httpx.MockTransport(refuse))
-    monkeypatch.setattr("kong_ai_tracing.langfuse.open_client", lambda _: client)
+    monkeypatch.setattr("kong_ai_tracing.langfuse.open_client", lambda _, **__: client)
     [outcome] = await send("https://langfuse.example.com", Connection())
     assert isinstance(outcome, TryLater)
 

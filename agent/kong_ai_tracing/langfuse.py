@@ -71,7 +71,7 @@ class Langfuse:
         self._took_events = False
         self.patience_seconds = connection.timeout_seconds * _STEPS_IN_TIME
         self._auth = httpx.BasicAuth(public_key, secret_key)
-        self._client = open_client(connection)
+        self._client = open_client(connection, clear_text=endpoint.is_clear_text)
 
     def encode(self, span: Span) -> bytes:
         return otlp.encode(span)
