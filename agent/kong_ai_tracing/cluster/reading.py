@@ -20,6 +20,8 @@ from kong_ai_tracing.archives import Archive, Archives
 from kong_ai_tracing.batches import Batch
 from kong_ai_tracing.cluster import work
 from kong_ai_tracing.cluster.jobs import Groups, Job, Outline, Stretch, partition_of
+from kong_ai_tracing.cluster.partgroups import FIRST_NUMBER, batcher_of
+from kong_ai_tracing.cluster.stretches import Apart, Collected
 from kong_ai_tracing.delivery import Delivery
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import Chunk, ScanResult
@@ -87,12 +89,12 @@ class ClusterReading:
 
     async def restore(self, restored: Restored, reread: Rereader) -> None:
         """Take up what an earlier run left, each trace where its calls will be grouped."""
-        apart, left = work.Apart(), _Left()
+        apart, left = Apart(), _Left()
         pipeline = Pipeline(
             _Nothing(await self._archives.scan()),
             self._job.blueprint.reader(),
             apart,
-            work.batcher_of(self._job, first_number=1),
+            batcher_of(self._job, first_number=1),
             left,
             rhythm=Rhythm(),
             wake=Waker(),
@@ -223,7 +225,7 @@ class ClusterReading:
                     await asyncio.Event().wait()  # until it is cancelled
                 batch.number, self._number = self._number, self._number + 1
                 if batch.body is not None and batch.body.follows:
-                    within = batch.body.follows - work.FIRST_NUMBER
+                    within = batch.body.follows - FIRST_NUMBER
                     batch.body = replace(batch.body, follows=follows if within < 0 else first + within)
                 await self._waits.see_through(
                     self._delivery.submit(batch), interval_seconds=_TELL_SECONDS, meanwhile=self._tell
@@ -265,11 +267,11 @@ class _Nothing:
         return None
 
 
-class _Left(work.Collected):
+class _Left(Collected):
     """What taking up an earlier run gives."""
 
     def __init__(self) -> None:
-        super().__init__(work.Apart())
+        super().__init__(Apart())
 
     async def submit(self, batch: Batch) -> None:
         self.batches.append(batch)
