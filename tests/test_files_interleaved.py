@@ -5,6 +5,7 @@ INTERLEAVED_LIVES=5000 pytest tests/test_files_interleaved.py
 
 from __future__ import annotations
 
+import gzip
 import os
 from pathlib import Path
 
@@ -120,3 +121,28 @@ def test_a_rotation_takes_more_steps_than_one(tmp_path):
     rotator.run_to_the_end()
     rotator.close()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ai.log", "ai.log.1.gz"]
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_a_copy_of_a_few_bytes_is_known_although_the_log_has_grown_since(tmp_path, *, restarted):
+    """Shorter than the beginning by which a file is known, and made before anybody had looked."""
+    # covers TRU-03, IDN-06, IDN-08
+    log = tmp_path / "ai.log"
+    tail = Tail(log)
+    await tail.scan()
+    write(log, *lines(0, 3))
+    copy = tmp_path / "ai.log.1"
+    copy.write_bytes(log.read_bytes())
+    write(log, *lines(3, 30))
+    assert await tail.step() == lines(0, 30)
+    if restarted:
+        await tail.restart()
+        await tail.scan()
+    os.truncate(log, 0)
+    assert await tail.step() == []
+    pack = tmp_path / "ai.log.1.gz"
+    pack.write_bytes(gzip.compress(copy.read_bytes()))
+    copy.unlink()
+    write(log, line(30))
+    assert await tail.step(5) == [line(30)]
+    await tail.stop()

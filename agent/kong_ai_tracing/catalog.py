@@ -11,9 +11,10 @@ import os
 
 from msgspec import Struct, field
 
-from kong_ai_tracing.copies import Copy, Heads, common_length
+from kong_ai_tracing.copies import Copy, Heads, begins_with, common_length
 from kong_ai_tracing.identity import (
     ENDLESS,
+    TELLING_BYTES,
     FileRecord,
     Seen,
     generation_of,
@@ -254,7 +255,7 @@ class Catalog:
             stream.attach(fd, seen, path)
             table.enter(stream)
             self._heads.add(stream)
-        elif (found := self._original_of(fd, seen)) is not None:
+        elif (found := self._original_of(path, fd, seen)) is not None:
             original, common = found
             table.copies[seen.key] = Copy(fd, path, seen, original, common)
         elif candidate.kind == "known":
@@ -279,14 +280,24 @@ class Catalog:
                 return record
         return None
 
-    def _original_of(self, fd: int, seen: Seen) -> tuple[Stream, int] | None:
+    def _original_of(self, path: str, fd: int, seen: Seen) -> tuple[Stream, int] | None:
         """The stream whose content a file holds, and how much of it."""
-        for stream in self._heads.find(seen.head):
+        family = family_of(path)
+        grown = [
+            stream
+            for stream in self._table.streams.values()
+            if stream.family == family and begins_with(stream, seen.head)
+        ]
+        for stream in self._heads.find(seen.head) + grown:
             if self._table.is_refused(stream.file_id, seen):
                 continue
             common = common_length(stream, fd, seen)
             if common is not None:
                 return stream, common
+        for copy in self._table.copies.values() if seen.compressed else ():
+            # A short copy may have been compressed when its original had grown and been cut.
+            if copy.seen.head == seen.head and len(seen.head) >= TELLING_BYTES:
+                return copy.original, seen.size
         return None
 
     def _note_name(self, candidate: Candidate, key: Key) -> None:

@@ -71,9 +71,16 @@ class Copy(Struct, eq=False):
             os.close(self.fd)
 
 
+def begins_with(stream: Stream, head: bytes) -> bool:
+    """Does a stream that has grown since begin with all there was when a short copy of it was made?"""
+    if not (TELLING_BYTES <= len(head) < stream.head_length and stream.is_open) or stream.compressed:
+        return False
+    return stream.broken is None and os.pread(stream.fd, len(head), 0) == head
+
+
 def common_length(stream: Stream, fd: int, seen: Seen) -> int | None:
     """Up to where a file is seen to hold the same bytes as a stream; None when it is another content."""
-    if not head_is(seen.head, stream.head_length, stream.head_digest):
+    if not (head_is(seen.head, stream.head_length, stream.head_digest) or begins_with(stream, seen.head)):
         return None
     if seen.compressed or stream.is_history:
         # Nothing can be in it that was not in the original.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable
 
 from kong_ai_tracing.copies import Copy, common_length
-from kong_ai_tracing.identity import ENDLESS, generation_of, line_start, see
+from kong_ai_tracing.identity import ENDLESS, digest_of, generation_of, line_start, see
 from kong_ai_tracing.missing import Sight, settle_missing
 from kong_ai_tracing.streams import CLOSED, Stream
 from kong_ai_tracing.streamtable import StreamTable
@@ -125,6 +125,7 @@ def _move_into(table: StreamTable, stream: Stream, copy: Copy) -> None:
     del table.copies[copy.seen.key]
     table.leave_inode(stream)
     stream.attach(copy.fd, copy.seen, copy.path)
+    stream.head_length, stream.head_digest = len(copy.seen.head), digest_of(copy.seen.head)
     stream.rewind(stream.offset if copy.size >= stream.offset else line_start(copy.fd, copy.size))
     stream.size = copy.size
     table.enter(stream)
