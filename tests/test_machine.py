@@ -31,7 +31,6 @@ class HostLife(RuleBasedStateMachine):
         super().__init__()
         self.directory = tempfile.TemporaryDirectory()
         self.host = Machine(Path(self.directory.name))
-        self.cut_while_down = False
 
     @initialize(
         outbox=st.sampled_from([4_000, 20_000, 1 << 20]),
@@ -75,12 +74,14 @@ class HostLife(RuleBasedStateMachine):
     def compress(self) -> None:
         self.host.compress_oldest()
 
-    @precondition(lambda self: self.host.may_truncate and self.may_cut)
+    @precondition(lambda self: self.host.may_truncate)
     @rule(between=st.integers(0, 3), pause=st.sampled_from([0.0, 0.3, SCAN_SECONDS]))
     def copy_and_truncate(self, between: int, pause: float) -> None:
-        """Only what is written between the copy and the cut may be lost, whether we run or not."""
+        """Only what is written between the copy and the cut may be lost, whether we run or not.
+
+        However often it is done between two looks: each copy has its own beginning.
+        """
         host = self.host
-        self.let_it_be_seen()
         host.copy()
         before = len(host.content.get(host.log.stat().st_ino, ()))
         for writer in (0, 1):
@@ -92,34 +93,23 @@ class HostLife(RuleBasedStateMachine):
             host.tick(pause)
         host.losses.add(host.truncate()[before:])
 
-    @precondition(lambda self: self.host.may_truncate and self.may_cut)
-    @rule()
-    def truncate(self) -> None:
-        """What was not settled may be lost, and nothing else."""
+    @precondition(lambda self: self.host.may_truncate)
+    @rule(seen=st.booleans())
+    def truncate(self, *, seen: bool) -> None:
+        """What was not settled may be lost, and nothing else; what was seen of it is counted."""
         host = self.host
-        self.let_it_be_seen()
-        if host.running:
-            host.tick(2 * SCAN_SECONDS)
-            settled = host.log_is_settled
-        else:
-            settled = False
-        if not host.running or host.log_is_closed:
+        if host.running and seen:
+            host.tick(4 * SCAN_SECONDS)
+        settled = host.running and host.log_is_settled
+        if not (host.running and seen) or host.log_is_closed:
             host.losses.unseen = True
         content = host.truncate()
         if not settled:
             host.losses.add(content)
 
-    @property
-    def may_cut(self) -> bool:
-        """One cut between two looks: nobody can tell two of them apart."""
-        return self.host.running or not self.cut_while_down
-
     def let_it_be_seen(self) -> None:
         """What was readable for a scan is what is promised."""
-        if self.host.running:
-            self.host.tick(2 * SCAN_SECONDS)
-        else:
-            self.cut_while_down = True
+        self.host.tick(2 * SCAN_SECONDS)
 
     @precondition(lambda self: self.host.running)
     @rule(lines=st.integers(0, 5))
@@ -187,7 +177,6 @@ class HostLife(RuleBasedStateMachine):
 
     def start_daemon(self) -> None:
         self.host.start(outbox_max_bytes=self.outbox, on_full=self.on_full)
-        self.cut_while_down = False
 
     # -- in the end
 

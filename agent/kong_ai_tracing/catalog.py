@@ -263,10 +263,15 @@ class Catalog:
                 self._passed_over[path] = seen.stamp
             return False
         else:
-            start = self._end_of(fd, seen) if path in self._from_the_end else 0
+            start = self._end_of(fd, seen) if path in self._from_the_end or self._was_read(seen) else 0
             self._heads.add(table.start(fd, seen, path, family_of(path), start))
         self._from_the_end.discard(path)
         return True
+
+    def _was_read(self, seen: Seen) -> bool:
+        """Is it an early copy of a file that was read further, and that cannot be opened now?"""
+        records = self._lost_heads.find(seen.head)
+        return any(one.head_length >= TELLING_BYTES and seen.size <= one.offset for one in records)
 
     def _end_of(self, fd: int, seen: Seen) -> int:
         return ENDLESS if seen.compressed else line_start(fd, seen.size)
