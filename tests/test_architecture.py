@@ -31,7 +31,7 @@ ORDER = """
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery
     gathering waits linereader pipeline
-    archives archivepaths
+    archivelooks archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
     lineprocesses tree progressbar service vitals following checks statusreport status statuspage
