@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import zlib
 from base64 import b64encode
 from typing import Any
@@ -12,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kong_ai_tracing.bodies import Body, Captured, captured_of, inflated
-from kong_entries import STARTED_AT, entry, request
+from kong_ai_tracing.calls import CallSettings, calls_of
+from kong_entries import CHAT_ANSWER, CHAT_REQUEST, STARTED_AT, entry, request
 
 TEXT = '{"model": "gpt-4o", "text": "Grüße"}'
 
@@ -148,3 +150,24 @@ def test_no_capture_object_makes_reading_raise(capture: dict[str, str]) -> None:
     found = captured(capture=capture)
     assert found.request.text is not None or found.request.note
     assert found.response.text is not None or found.response.note
+
+
+@pytest.mark.parametrize("line", ["capture", "payload", "bare"])
+def test_a_long_text_beyond_ascii_is_read_like_a_short_one(
+    line: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is kept as the bytes it is made of, in which it is a quarter as large."""
+    asked = json.dumps({**CHAT_REQUEST, "user": "Grüße 😀"}, ensure_ascii=False)
+    answered = "schön 😀" if line == "bare" else json.dumps(CHAT_ANSWER | {"note": "😀"}, ensure_ascii=False)
+    if line == "payload":
+        changes = {"ai": {"proxy": {"meta": {}, "payload": {"request": asked, "response": answered}}}}
+    else:
+        changes = {"capture": {"request": asked, "response": answered, "response_size": 10_000}}
+    short = calls_of(entry(**changes), CallSettings())
+    monkeypatch.setattr("kong_ai_tracing.bodies._LONG_CHARACTERS", 5)
+    long = entry(**changes)
+    assert calls_of(long, CallSettings()) == short
+    assert calls_of(long, CallSettings()) == short, "and again"
+    assert short[0].observation.output is not None
+    holder = long.record["capture"] if line != "payload" else long.ai["proxy"]["payload"]
+    assert isinstance(holder["request"], bytes)

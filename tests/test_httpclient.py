@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -236,3 +237,16 @@ async def test_no_proxy_is_for_those_that_are_excepted(monkeypatch: pytest.Monke
         assert isinstance(outcome, TryLater)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         assert await send(server.url, Connection()) == [Accepted()]
+
+
+async def test_no_body_stays_when_it_was_sent() -> None:
+    """Megabytes would wait for the collector of garbage, which has no idea of bytes."""
+    with FakeLangfuse() as server:
+        gc.collect()
+        gc.disable()
+        try:
+            assert await send(server.url, Connection(), times=3) == [Accepted()] * 3
+            requests = [each for each in gc.get_objects() if isinstance(each, httpx.Request)]
+            assert not [each for each in requests if str(each.url).startswith(server.url)]
+        finally:
+            gc.enable()

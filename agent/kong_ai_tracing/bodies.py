@@ -22,6 +22,7 @@ INFLATED_BYTES = 16 << 20
 """How large one body may become when it is inflated."""
 
 _DEFLATED = {"gzip": zlib.MAX_WBITS | 32, "x-gzip": zlib.MAX_WBITS | 32, "deflate": zlib.MAX_WBITS}
+_LONG_CHARACTERS = 1 << 20
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _GZIP_MAGIC = b"\x1f\x8b"
 
@@ -29,10 +30,20 @@ _GZIP_MAGIC = b"\x1f\x8b"
 class Body(Struct, frozen=True):
     """One body. `note` says why there is no text, or why it is not all of it."""
 
-    text: str | None = None
+    content: str | bytes | None = None
+    """A long text may be UTF-8."""
     tail: str | None = None
     """The end of a long answer whose middle was left out."""
     note: str | None = None
+
+    @property
+    def is_there(self) -> bool:
+        return self.content is not None
+
+    @property
+    def text(self) -> str | None:
+        """The same as characters; of a long text another copy, which may be four times as large."""
+        return self.content.decode("utf-8", "replace") if isinstance(self.content, bytes) else self.content
 
 
 class Captured(Struct, frozen=True):
@@ -64,12 +75,12 @@ def captured_of(entry: LogEntry) -> Captured:
 
 def _from_capture(entry: LogEntry, capture: dict[str, Any]) -> Captured:
     request = _captured_body(capture, "request", _content_encoding(entry.request))
-    if request.text is None and (skip := text(capture.get("skip"))):
+    if not request.is_there and (skip := text(capture.get("skip"))):
         request = Body(note=f"not captured: {skip}")
     response = _captured_body(capture, "response", _content_encoding(entry.response))
     tail, dropped = _captured_tail(entry, capture), integer(capture.get("dropped"))
-    if tail is not None and response.text is not None:
-        response = Body(response.text, tail, f"{dropped or 'some'} bytes in the middle left out")
+    if tail is not None and response.is_there:
+        response = Body(response.content, tail, f"{dropped or 'some'} bytes in the middle left out")
     complete = capture.get("complete")
     return Captured(
         request,
@@ -94,16 +105,32 @@ def _captured_tail(entry: LogEntry, capture: dict[str, Any]) -> str | None:
 
 
 def _captured_body(capture: dict[str, Any], side: str, encoding: str | None) -> Body:
-    plain = capture.get(side)
-    if isinstance(plain, str):
+    plain = light_text(capture, side)
+    if plain is not None:
         size = integer(capture.get(f"{side}_size"))
         # Bytes are never fewer than characters, so most bodies need not be encoded to be counted.
-        cut = size is not None and size > len(plain) and size > len(plain.encode("utf-8", "replace"))
+        cut = size is not None and size > len(plain) and size > len(_utf8(plain))
         if not cut:
             return Body(plain) if plain else Body(note="empty")
         return Body(plain, note=f"cut, {size} bytes in all")
     encoded = capture.get(f"{side}_b64")
     return _decoded(encoded, encoding) if isinstance(encoded, str) else NOT_LOGGED
+
+
+def light_text(holder: dict[str, Any], name: str) -> str | bytes | None:
+    """A text that is logged under a name; None when there is none.
+
+    One picture of a smile makes each character of a text take four bytes. A long text is kept as UTF-8, from
+    here on in the record, too.
+    """
+    value = holder.get(name)
+    if isinstance(value, str) and len(value) >= _LONG_CHARACTERS and not value.isascii():
+        value = holder[name] = _utf8(value)
+    return value if isinstance(value, str | bytes) else None
+
+
+def _utf8(text: str | bytes) -> bytes:
+    return text if isinstance(text, bytes) else text.encode("utf-8", "replace")
 
 
 def _from_loose_fields(entry: LogEntry, request: dict[str, Any], response: dict[str, Any]) -> Captured:
@@ -122,9 +149,9 @@ def _loose_body(message: dict[str, Any], omitted: Any) -> Body:
         found = _decoded(body, _content_encoding(message))
     else:
         found = _hand_made(body)
-    if found.text is None:
+    if not found.is_there:
         return Body(note=text(omitted) or found.note)
-    return Body(found.text, note="cut") if message.get("body_truncated") is True else found
+    return Body(found.content, note="cut") if message.get("body_truncated") is True else found
 
 
 def _hand_made(body: Any) -> Body:

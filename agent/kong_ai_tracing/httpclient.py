@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 import httpx
 from msgspec import Struct
@@ -16,6 +17,7 @@ from kong_ai_tracing.errors import OperatorError
 
 _MAX_CONNECT_SECONDS = 5.0
 """A host that is there answers sooner; a request may take longer."""
+_READ = httpx.ByteStream(b"")
 
 
 class Connection(Struct, frozen=True, kw_only=True):
@@ -51,6 +53,20 @@ def tls_of(connection: Connection) -> ssl.SSLContext | bool:
     return context
 
 
+class _Client(httpx.AsyncClient):
+    """Keeps no body of a request in memory.
+
+    A response that was read and its stream know each other, and the request hangs on them: with megabytes of
+    body it would stay until the next look for such rings.
+    """
+
+    async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+        response = await super().send(request, **options)
+        if response.is_closed:
+            response.stream = _READ
+        return response
+
+
 def open_client(connection: Connection, *, clear_text: bool = False) -> httpx.AsyncClient:
     """A client without credentials. Redirects are not followed: a POST would arrive as something else.
 
@@ -61,7 +77,7 @@ def open_client(connection: Connection, *, clear_text: bool = False) -> httpx.As
     tls = tls_of(connection)
     if clear_text and tls is True:
         tls = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    return httpx.AsyncClient(
+    return _Client(
         verify=tls,
         timeout=httpx.Timeout(
             connection.timeout_seconds, connect=min(connection.timeout_seconds, _MAX_CONNECT_SECONDS)

@@ -58,7 +58,7 @@ class Reading(Struct):
     def answer_captured(self) -> bool:
         """Whether the answer is the provider's own, not Kong's account of it."""
         body = self.response.body
-        return body.text is not None and body is self.captured.response
+        return body.is_there and body is self.captured.response
 
     @property
     def level(self) -> tuple[Level, str | None]:
@@ -157,8 +157,8 @@ def read_section(exchange: Exchange, section: Section, captured: Captured) -> Re
     """Read a call that Kong tells of. A captured body is nearer to the truth than Kong's account."""
     if section.place is not PROXIED:
         captured = _NOTHING_CAPTURED
-    request = Sketch(captured.request if captured.request.text is not None else section.request)
-    response = Sketch(captured.response if captured.response.text is not None else section.response)
+    request = Sketch(captured.request if captured.request.is_there else section.request)
+    response = Sketch(captured.response if captured.response.is_there else section.response)
     hint = dialect_said(exchange, request) if section.place is PROXIED else None
     return _read(exchange, section, captured, request, response, hint)
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from msgspec import Struct, field
 
-from kong_ai_tracing.bodies import NOT_LOGGED, Body
+from kong_ai_tracing.bodies import NOT_LOGGED, Body, light_text
 from kong_ai_tracing.entries import table
 
 _NO_CALLS = frozenset(
@@ -75,17 +75,17 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
     """The calls of one line in the order in which they happened."""
     if not ai:
         return []
-    shared_request = table(ai.get("payload")).get("request")
+    shared_payload = table(ai.get("payload"))
     shared_cache = _cache_of(ai)
     found = [
-        _section(name, value, shared_request, shared_cache, ai)
+        _section(name, value, shared_payload, shared_cache, ai)
         for name, value in ai.items()
         if isinstance(value, dict) and name not in _NO_CALLS and _is_call(name, value)
     ]
     if len(found) == 1 and found[0].place is PROXIED:
         return found
     if not any(section.place is PROXIED for section in found) and _is_call_itself(ai, bool(found)):
-        found.append(_section("", ai, None, shared_cache, {}))
+        found.append(_section("", ai, {}, shared_cache, {}))
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
 
@@ -139,22 +139,24 @@ def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
 
 
 def _section(
-    name: str, value: dict[str, Any], shared_request: Any, shared_cache: dict[str, Any], ai: dict[str, Any]
+    name: str,
+    value: dict[str, Any],
+    shared_payload: dict[str, Any],
+    shared_cache: dict[str, Any],
+    ai: dict[str, Any],
 ) -> Section:
     place = _PLACES.get(name, PROXIED)
     payload = table(value.get("payload"))
-    request = payload.get("request")
-    if request is None and place is PROXIED:
-        # ai-proxy-advanced leaves the request one level higher.
-        request = shared_request
+    # ai-proxy-advanced leaves the request one level higher.
+    is_higher = payload.get("request") is None and place is PROXIED
     return Section(
         name,
         place,
         table(value.get("meta")),
         table(value.get("usage")),
         shared_cache if place is PROXIED else {},
-        _body(request),
-        _body(payload.get("response")),
+        _body(shared_payload if is_higher else payload, "request"),
+        _body(payload, "response"),
         _objects_about(name, value, ai) if place is PROXIED else {},
     )
 
@@ -168,5 +170,6 @@ def _objects_about(name: str, value: dict[str, Any], ai: dict[str, Any]) -> dict
     return found
 
 
-def _body(payload: Any) -> Body:
-    return Body(payload) if isinstance(payload, str) and payload else NOT_LOGGED
+def _body(payload: dict[str, Any], name: str) -> Body:
+    text = light_text(payload, name)
+    return Body(text) if text else NOT_LOGGED

@@ -106,10 +106,11 @@ def dialect_of_path(path: str) -> Dialect | None:
 
 def read_request(sketch: Sketch, hint: Dialect | None) -> tuple[Dialect, Asked]:
     """What was asked, and in which dialect. `hint` is the dialect that the path speaks for."""
-    text, fields = sketch.body.text, sketch.fields
-    if text is None:
-        return hint or coarse.UNKNOWN, Asked()
+    fields = sketch.fields
     if fields is None:
+        text = sketch.body.text
+        if text is None:
+            return hint or coarse.UNKNOWN, Asked()
         return hint or coarse.UNKNOWN, Asked(input=dump(text), prompt_length=len(text))
     if hint is not None and hint.is_request(fields):
         return hint, hint.read_request(fields)
@@ -125,7 +126,7 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     `bare_text` says that Kong logged a stream as its text alone, as 3.7 and 3.8 do: then JSON in it is what
     the model wrote, unless it is an envelope for certain.
     """
-    if sketch.body.text is None:
+    if not sketch.body.is_there:
         return Answered()
     if sketch.stream is not None:
         values = sketch.stream.values[:_EVENTS_LOOKED_AT]
@@ -134,7 +135,7 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
         if dialect is not None or not bare_text:
             return (dialect or coarse.UNKNOWN).read_events(sketch.stream)
     if sketch.fields is None or (bare_text and "choices" not in sketch.fields):
-        return _bare(sketch.body.text, hint)
+        return _bare(sketch.body.text or "", hint)
     found = _read_fields(sketch, hint)
     if sketch.cut:
         found.partial = sketch.body.tail is None

@@ -26,12 +26,13 @@ class Sketch:
         self.fields: Fields | None = None
         self.stream: EventStream | None = None
         self.cut = False
-        if body.text is None:
+        content = body.content
+        if content is None:
             return
         if body.tail is None:
-            self.fields = fields_of(body.text)
-        if self.fields is None:
-            self._look(body.text, body.tail)
+            self.fields = fields_of(content)
+        if self.fields is None and (text := body.text) is not None:
+            self._look(text, body.tail)
 
     def _look(self, text: str, tail: str | None) -> None:
         if is_event_stream(text):

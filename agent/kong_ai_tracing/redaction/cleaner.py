@@ -16,7 +16,7 @@ import orjson
 from msgspec import Raw
 from msgspec.json import Decoder
 
-from kong_ai_tracing.jsontext import end_of_string, string_of, value_of
+from kong_ai_tracing.jsontext import end_of_string, exact, string_of, value_of
 from kong_ai_tracing.redaction.named import is_secret, kind_of_name
 from kong_ai_tracing.redaction.rules import Rule
 from kong_ai_tracing.redaction.texts import SHORTEST, Counts, TextCleaner, placeholder
@@ -216,7 +216,7 @@ def _unescaped(text: bytes, start: int, end: int) -> bytes:
 
 
 def _quoted(value: bytes) -> bytes:
-    return orjson.dumps(value.decode("utf-8", "replace"))
+    return exact(orjson.dumps(value.decode("utf-8", "replace")))
 
 
 def _is_json(text: bytes) -> bool:
