@@ -10,8 +10,8 @@ import ctypes
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # <malloc.h>
 _LARGE_BYTES = 4 << 20
-"""To ask the kernel for each block anew costs a quarter of the time of a line of 2 MB; there 4 MB are as quick as
-any more. With more, lines of 16 MB take 10 to 80 MB of memory more."""
+"""With less, a line of 2 MB takes a third more time, because the kernel is asked for each block anew. With
+more, lines of 16 MB take 10 to 80 MB of memory more."""
 _HEAPS = 2
 
 
