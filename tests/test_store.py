@@ -130,6 +130,9 @@ def test_spilled_bodies_come_back_in_order_and_go_when_delivered(store: Store) -
     assert store.outbox_size() == (6, 8)
     store.commit(Commit(delivered=[1]))
     assert store.restore().outbox == [2]
+    assert store.outbox_size() == (3, 5)
+    store.commit(Commit(spilled={3: Body(1, b"three")}, delivered=[3, 2, 77]))
+    assert store.outbox_size() == (0, 0)
 
 
 def test_a_body_delivered_in_the_step_that_spills_it_does_not_stay(store: Store) -> None:

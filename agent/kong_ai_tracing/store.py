@@ -71,6 +71,7 @@ class Store:
                 self._db.close()
                 raise
         self._positions_lost = False
+        self._outbox_size: tuple[int, int] | None = None
         self.trouble = TroubleNote(state_dir)
 
     @classmethod
@@ -80,6 +81,7 @@ class Store:
         store.path = Path(":memory:")
         store._refused_max_bytes = REFUSED_MAX_BYTES
         store._positions_lost = False
+        store._outbox_size = None
         store.trouble = TroubleNote(None)
         store._db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         original = state_dir / FILE_NAME
@@ -159,6 +161,7 @@ class Store:
             return []
         with self._transaction("FULL"):
             taken = storerefused.take_marked(self._db, _now_ms())
+            self._outbox_size = None
             self._count(Counter(spans_retried=taken.spans))
             return taken.numbers
 
@@ -172,11 +175,13 @@ class Store:
         return (status.st_mtime_ns, status.st_size) if age_ns > _SETTLED_NS else None
 
     def outbox_size(self) -> tuple[int, int]:
-        """The bytes that the outbox takes, and the spans in it."""
-        size, spans = self._db.execute(
-            "SELECT coalesce(sum(bytes), 0), coalesce(sum(spans), 0) FROM outbox"
-        ).fetchone()
-        return int(size), int(spans)
+        """The bytes that the outbox takes, and the spans in it. Counted once, and kept up with each step."""
+        if self._outbox_size is None:
+            self._outbox_size = self._db.execute(
+                "SELECT coalesce(sum(bytes), 0), coalesce(sum(spans), 0) FROM outbox"
+            ).fetchone()
+        assert self._outbox_size is not None
+        return self._outbox_size
 
     def media_bytes(self) -> int:
         """What the media take that are to be uploaded."""
@@ -226,7 +231,7 @@ class Store:
             self._write_held(commit)
             self._write_roots(commit)
             self._write_remembered(commit.progress)
-            self._write_outbox(commit, now_ms)
+            outbox_size = self._write_outbox(commit, now_ms)
             storemedia.insert(self._db, commit.progress.media, now_ms)
             storemedia.remove(self._db, commit.uploaded)
             self._write_refused(commit.progress, now_ms)
@@ -241,6 +246,7 @@ class Store:
                 [(log, msgspec.json.encode(one).decode()) for log, one in commit.rotations.items()],
             )
             self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
+        self._outbox_size = outbox_size
 
     def _count(self, counts: Counter[str]) -> None:
         self._db.executemany(
@@ -317,7 +323,9 @@ class Store:
             [(t.trace_id, t.last_seen_ms, msgpack.encode(t)) for t in progress.remembered.values()],
         )
 
-    def _write_outbox(self, commit: Commit, now_ms: int) -> None:
+    def _write_outbox(self, commit: Commit, now_ms: int) -> tuple[int, int]:
+        """Gives the size of the outbox after it."""
+        size, spans = self.outbox_size()
         self._db.executemany(
             "INSERT OR REPLACE INTO outbox (number, created_ms, spans, bytes, follows, body, digest, calls)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
@@ -335,7 +343,14 @@ class Store:
                 for number, body in commit.spilled.items()
             ],
         )
-        self._db.executemany("DELETE FROM outbox WHERE number = ?", [(n,) for n in commit.delivered])
+        size += sum(len(body.data) for body in commit.spilled.values())
+        spans += sum(body.spans for body in commit.spilled.values())
+        for number in commit.delivered:
+            row = self._db.execute("SELECT bytes, spans FROM outbox WHERE number = ?", (number,)).fetchone()
+            if row is not None:
+                size, spans = size - row[0], spans - row[1]
+                self._db.execute("DELETE FROM outbox WHERE number = ?", (number,))
+        return size, spans
 
     def _write_refused(self, progress: Progress, now_ms: int) -> None:
         if not progress.refused:
