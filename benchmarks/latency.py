@@ -23,6 +23,8 @@ from daemons import daemon
 from generate_log import LogGenerator
 
 _USER = re.compile(rb"user-\d{5}")
+_DURATION = re.compile(rb'"latencies":\{"request":(\d+)')
+_STARTED = re.compile(rb'"started_at":\d+')
 _MARK = re.compile(rb"user-(\d{9})")
 _SETTLE_SECONDS = 2.0
 _PATIENCE_SECONDS = 60.0
@@ -85,7 +87,7 @@ def write(log: Path, rate: float, calls: int) -> None:
     with open(log, "ab", buffering=0) as file:
         began = time.monotonic()
         for number in range(calls):
-            line = _USER.sub(b"user-%09d" % number, next(lines))
+            line = _ended_now(_USER.sub(b"user-%09d" % number, next(lines)))
             waits = began + number / rate - time.monotonic()
             if waits > 0:
                 time.sleep(waits)
@@ -93,6 +95,13 @@ def write(log: Path, rate: float, calls: int) -> None:
             named = b'"traceparent"' in line or b'"x-message-id"' in line
             written.append((time.monotonic(), named))
     sys.stdout.writelines(f"{at!r} {int(named)}\n" for at, named in written)
+
+
+def _ended_now(line: bytes) -> bytes:
+    """The same line of a call that ends as it is written."""
+    duration = _DURATION.search(line)
+    assert duration is not None
+    return _STARTED.sub(b'"started_at":%d' % (time.time() * 1000 - int(duration[1])), line)
 
 
 def measure(rate: float, seconds: float) -> tuple[list[float], list[float], float]:
