@@ -184,10 +184,14 @@ class Proxy:
             while (await reader.readline()).strip():
                 pass
             writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            sending = asyncio.create_task(self._pump(reader, upstream))
         else:
             path = "/" + target.split("/", 3)[3]
             upstream.write(f"{method} {path} HTTP/1.1\r\nConnection: close\r\n".encode())
-        await asyncio.gather(self._pump(reader, upstream), self._pump(upstream_reader, writer))
+            sending = asyncio.create_task(self._pump(reader, upstream))
+            # The client must know, too, or its next request may go into what is about to be closed.
+            writer.write(await upstream_reader.readline() + b"Connection: close\r\n")
+        await asyncio.gather(sending, self._pump(upstream_reader, writer))
 
     async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError):
