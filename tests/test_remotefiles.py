@@ -21,10 +21,11 @@ from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.lines import Line, marker_of
 from kong_ai_tracing.remotefiles import BLOCK_BYTES, FIRST_BLOCK_BYTES, RemoteReader
 from kong_ai_tracing.remotestores import RemoteChangedError, RemoteError, RemoteFile, masked
-from kong_host import PROGRAM, Host, wait_until
+from kong_host import Host
 from kong_writer import kong_line, observation_id
 from langfuse_server import FakeLangfuse
 from remote_servers import SECRET_KEY, S3Server, WebServer, web_server
+from test_backfill import killed
 
 LINES = [kong_line(1, seq) for seq in range(40)]
 LARGE = b"".join(kong_line(2, seq, 2_000) for seq in range(6_000))
@@ -311,13 +312,7 @@ def test_a_backfill_from_a_store_resumes_after_a_kill(
     s3.put("kong/ai.log.2.gz", gzip.compress(b"".join(kong_line(2, seq, 2_000) for seq in range(1_000)), 1))
     signed = s3.signed("kong/ai.log.2.gz")
     command = ["backfill", "s3://archive/kong/ai.log.1", signed, "--rate", "1000"]
-    with host.messages.open("ab") as messages:
-        process = subprocess.Popen(
-            [*PROGRAM, *command, "--config", str(host.config)], env=host.environ, stderr=messages
-        )
-    wait_until(lambda: len(langfuse.spans) > 500, "a part of it")
-    process.kill()
-    process.wait(10)
+    killed(host, host.state / "backfill", *command[1:])
     sent_before = len(langfuse.spans)
     assert sent_before < 2_000, "it was killed after the work was done"
     result = host.run(*command[:-2])
