@@ -60,7 +60,6 @@ def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> N
             _settle_copy(table, copy, sight)
     for stream in list(table.streams.values()):
         _settle_name(table, stream, sight)
-        _tell_copytruncate(table, stream)
         if stream.compressed and stream.is_open and stream.links:
             _settle_compressed(table, stream)
         elif stream.is_open and stream.links == 0:
@@ -90,22 +89,21 @@ def _settle_orphan(table: StreamTable, stream: Stream, sight: Sight) -> None:
         if copy.size < known_size:
             _tell_cut(table, stream, "copied and cut", known_size - max(stream.offset, copy.size))
     successor = table.by_key.get(stream.key)
-    if successor is not None:
-        successor.cut_from = stream.path
+    if successor is not None and successor.links and not successor.binary:
+        _tell_copytruncate(table, stream, successor)
     _move_into(table, stream, copy)
     stream.size_before_cut = known_size
 
 
-def _tell_copytruncate(table: StreamTable, stream: Stream) -> None:
-    """Not of a file that is being shredded: nobody writes to that again."""
-    if stream.cut_from and stream.size and stream.links and not stream.binary:
+def _tell_copytruncate(table: StreamTable, stream: Stream, successor: Stream) -> None:
+    """Not of a rotated file that is being shredded, and is empty in the end."""
+    if stream.path == stream.family or successor.size:
         table.notices.tell_once(
             "copytruncate",
-            stream.cut_from,
+            stream.path,
             "was copied and cut, and the rest is read from the copy; but lines that were written in between "
             "are lost unseen. Rotate by rename (logrotate's create), with reopen=true in Kong's file-log",
         )
-        stream.cut_from = ""
 
 
 def _tell_cut(table: StreamTable, stream: Stream, how: str, lost_bytes: int) -> None:

@@ -76,8 +76,6 @@ class Stream(Struct, eq=False, kw_only=True):
     """A record was given out by which the content can be recognised."""
     size_before_cut: int = 0
     """How much there was when the file was cut: what a compressed copy should hold."""
-    cut_from: str = ""
-    """The path of the log that was copied and then cut, which this is the new content of."""
     outlived: bool = False
     """Somebody was seen writing to it when it was deleted already."""
     quiet_scans: int = 0
