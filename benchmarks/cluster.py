@@ -19,10 +19,12 @@ import time
 from pathlib import Path
 from statistics import median
 
+from contestants import OTLP
+from daemons import clean_environment
 from dask_cluster import DaskCluster
 from generate_log import generate, parse_size
 from remote_servers import S3Server
-from run import OTLP, clean_environment, sink
+from run import sink
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 
