@@ -119,8 +119,8 @@ def test_a_cluster_that_loses_a_worker_sends_what_one_host_would_send(
 def test_a_run_that_was_killed_goes_on(
     cluster_host: Host, s3: S3Server, langfuse: FakeLangfuse, alone: Sent
 ) -> None:
-    """With the files that were not settled. Where the time of the log begins anew, a trace may be parted otherwise
-    into groups; its calls are all there."""
+    """With the files that were not settled. The time of the log begins anew, so a trace may be parted into
+    other groups; its calls are all there."""
     with DaskCluster(cluster_host.directory, s3.environ, workers=1) as cluster:
         process = start(cluster_host, "--dask", cluster.address, "--rate", "1000")
         wait_until(lambda: len(langfuse.spans) > 1_000, "a part of it", 60)
