@@ -20,10 +20,7 @@ from kong_ai_tracing.archivefiles import Content
 from kong_ai_tracing.copies import Heads
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord
-from kong_ai_tracing.lines import (
-    EMPTY_MARKER,
-    Marker,
-)
+from kong_ai_tracing.lines import EMPTY_MARKER, Marker
 from kong_ai_tracing.remotefiles import RemoteReader
 from kong_ai_tracing.remotestores import RemoteFile
 
@@ -86,11 +83,15 @@ def identified(
 ) -> list[Archive]:
     """Oldest first, each with the number and the position of its content; two may hold the same content."""
     known = {record.head_digest: record for record in records}
+    lengths = {record.head_length for record in records} - {0}
     next_id = max((record.file_id for record in records), default=0) + 1
     found: list[Archive] = []
+    alike: dict[bytes, list[Archive]] = {}
     # The longest first: what is only the beginning of another file is known by that file.
     for archive in sorted(archives, key=lambda archive: -len(archive.head)):
-        earlier = _recognised(archive.head, known) or _longer(archive.head, found)
+        beginning = archive.head[:HEAD_BYTES]
+        longer = alike.setdefault(beginning, []) if len(beginning) == HEAD_BYTES else found
+        earlier = _recognised(archive.head, known, lengths) or _longer(archive.head, longer)
         if earlier is not None:
             number, offset, marker = earlier.file_id, earlier.offset, earlier.marker
         else:
@@ -98,6 +99,7 @@ def identified(
             next_id += 1
         record = replace(archive.record, file_id=number, offset=offset, marker=marker)
         found.append(replace(archive, record=record))
+        alike.setdefault(beginning, []).append(found[-1])
     # Of the same content the longest comes last, so that its head is the one that is stored.
     found.reverse()
     return sorted(
@@ -106,9 +108,9 @@ def identified(
     )
 
 
-def _recognised(head: bytes, known: Mapping[bytes, FileRecord]) -> FileRecord | None:
+def _recognised(head: bytes, known: Mapping[bytes, FileRecord], lengths: Iterable[int]) -> FileRecord | None:
     """The record of a file that began in the same way; a file may have grown since."""
-    for length in {record.head_length for record in known.values()} - {0}:
+    for length in lengths:
         if length <= len(head) and (record := known.get(_digest(head[:length]))):
             return record
     return None
