@@ -56,3 +56,11 @@ def test_slow_answers_to_a_single_request_are_told() -> None:
     assert pace.allowed == 1
     assert told[-1]
     assert not told[0]
+
+
+def test_a_single_request_that_is_merely_slow_does_not_stand_in_a_queue() -> None:
+    """A destination that became slower is sent one request after the other, without waits between."""
+    pace = Pace(8)
+    pace.succeeded(0.1)
+    assert not any(pace.succeeded(2.0) for _ in range(50))
+    assert pace.allowed == 1

@@ -13,6 +13,9 @@ _SMOOTHING = 0.2
 _SLOW_SECONDS = 1.0
 """Below this no answer counts as slow, whatever the others took: bodies differ in size."""
 _SLOW_TIMES = 3.0
+_CROWDED_SECONDS = 2.5
+"""Half of what is waited for an answer by default. One request at a time that takes so long stands in a queue
+which others make, and soon there would be no answer at all; below this a destination may just be slow."""
 _FORGETTING_SECONDS = 600.0
 """In so much time under way the quickest answer is taken for twice as long, since a destination may be slower
 for good. Not sooner, or a fleet would take the queue that it makes for usual."""
@@ -34,14 +37,14 @@ class Pace:
         return int(self._window)
 
     def succeeded(self, seconds: float) -> bool:
-        """A request was answered after so long. True when that is slow though there was no other."""
+        """A request was answered after so long. True when there was no other, and yet it stood in a queue."""
         if self._is_slow(seconds):
             if self._answers_to_come <= 0:
                 self._answers_to_come = self.allowed
                 was_alone = self.allowed == 1
                 self._window = self._threshold = max(1.0, self._window / 2)
                 self._answers_to_come -= 1
-                return was_alone
+                return was_alone and self._usual_seconds > _CROWDED_SECONDS
             self._answers_to_come -= 1
             return False
         step = 1.0 if self._window < self._threshold else 1.0 / self._window
