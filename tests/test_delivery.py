@@ -400,9 +400,22 @@ async def test_a_call_that_was_just_read_is_written_whole_when_its_file_goes(rig
     """There may be no later commit before a crash: the one that lets the file go must hold the call."""
     waiting = held_call("a")
     await rig.submit(held={waiting.id: waiting}, retired=[RECORD.file_id])
-    await rig.delivery.secure([RECORD.file_id])
     rig.start()
     await until(lambda: rig.store.restore().held != [])
+    assert rig.store.restore().held[0].call == waiting
+
+
+async def test_the_commit_that_lets_a_file_go_holds_its_calls_that_were_written_by_their_place(
+    rig: Rig,
+) -> None:
+    """Before a crash there may be nothing else: afterwards nobody knows where their lines are."""
+    waiting = held_call("a")
+    rig.start()
+    await rig.submit(held={waiting.id: waiting})
+    await until(lambda: len(rig.store.restore().held) == 1)
+    assert rig.store.restore().held[0].call is None
+    await rig.submit(retired=[RECORD.file_id])
+    await until(lambda: rig.store.restore().files == [])
     assert rig.store.restore().held[0].call == waiting
 
 

@@ -93,6 +93,9 @@ class Ledger:
             self._held.pop(call_id, None)
         for call_id, call in progress.held.items():
             self._held[call_id] = _Waiting(call, now, whole=False)
+        if progress.retired:
+            # In the same commit: after it, nobody knows any more where their lines are.
+            self.keep_whole(progress.retired)
         self._next.progress.merge(progress)
         self.media_waiting += len(progress.media)
         self._is_due()

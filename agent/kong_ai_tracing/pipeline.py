@@ -361,7 +361,10 @@ class Pipeline:
     async def _look_meanwhile(self) -> None:
         """While the delivery has no room, rotated files are still found and held open."""
         self._delivery.tell_pause()
-        self._take_scan(await self._source.scan())
+        result = await self._source.scan()
+        self._take_scan(result)
+        if result.vanishing:
+            await self._delivery.secure(result.vanishing)
 
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
