@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,19 +14,6 @@ from kong_writer import kong_line, observation_id
 from langfuse_server import FakeLangfuse
 
 QUEUE = Path("/proc/sys/fs/inotify/max_queued_events")
-
-
-@pytest.fixture
-def langfuse() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
-    host = Host(tmp_path, langfuse)
-    yield host
-    host.clean_up()
 
 
 def write(host: Host, seq: int) -> None:

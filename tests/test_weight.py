@@ -8,7 +8,7 @@ import os
 import random
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,19 +24,6 @@ MOST_WAKEUPS_PER_SECOND = 3.0
 """Looking for new bytes four times a second alone would be more."""
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux's /proc")
-
-
-@pytest.fixture
-def langfuse() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
-    host = Host(tmp_path, langfuse)
-    yield host
-    host.clean_up()
 
 
 def of_status(process: subprocess.Popen[bytes], name: str) -> int:
