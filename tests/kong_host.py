@@ -43,7 +43,7 @@ class Host:
             "LANGFUSE_SECRET_KEY": secret_key,
         }
 
-    def run(self, *arguments: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def run(self, *arguments: str, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""
         return subprocess.run(
             [*PROGRAM, *arguments, "--config", str(self.config)],
@@ -104,7 +104,7 @@ class Host:
                 process.wait(10)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 30) -> None:
+def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 90) -> None:
     """Real processes take real time; nothing but what is waited for ends the wait."""
     ends = time.monotonic() + timeout_seconds
     while not condition():

@@ -129,6 +129,7 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         return status is not None and status.counters.get("spans_delivered", 0) > 0
 
     content = b"".join(kong_line(1, seq, 2_000) for seq in range(10_000))
+    langfuse.script("200*3,hang*")  # so that it cannot come to its end before it is killed
     command = [*PROGRAM, "backfill", "-", "--config", str(host.config)]
     with host.messages.open("ab") as messages:
         process = subprocess.Popen(
@@ -140,6 +141,7 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         wait_until(has_delivered, "the first commit")
         process.kill()
         process.wait(10)
+    langfuse.script("")
     assert len(langfuse.spans) < 10_000, "it was killed after the work was done"
     sent_before = len(langfuse.spans)
     result = subprocess.run(command, env=host.environ, input=content, capture_output=True, timeout=60)

@@ -32,8 +32,10 @@ def as_sent(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     }
 
 
-def killed(host: Host, ledger: Path, *arguments: str) -> None:
-    """A backfill that is killed when its ledger says that something was delivered."""
+def killed(host: Host, langfuse: FakeLangfuse, ledger: Path, *arguments: str) -> None:
+    """A backfill that is killed when its ledger says that something was delivered, and always before its end:
+    Langfuse falls silent after a few answers."""
+    langfuse.script("200*3,hang*")
 
     def has_delivered() -> bool:
         [state] = list(ledger.glob("**/state.sqlite3")) or [None]
@@ -52,6 +54,7 @@ def killed(host: Host, ledger: Path, *arguments: str) -> None:
     finally:
         process.kill()
         process.wait(10)
+        langfuse.script("")
 
 
 def test_a_filtered_backfill_resumes_after_a_kill(host: Host, langfuse: FakeLangfuse) -> None:
@@ -63,7 +66,7 @@ def test_a_filtered_backfill_resumes_after_a_kill(host: Host, langfuse: FakeLang
     packed.write_bytes(gzip.compress(b"".join(kong_line(2, seq, 2_000) for seq in range(3_000, 6_000)), 1))
     selection = "--since", moment_text(START_MS + 1_000), "--until", moment_text(START_MS + 5_000)
     command = str(host.directory / "ai.log.*"), *selection, "--service", "openai-*", "--model", "gpt-4o*"
-    killed(host, host.state / "backfill", *command)
+    killed(host, langfuse, host.state / "backfill", *command)
     assert len(sent(langfuse)) < 4_000, "it was killed after the work was done"
     sent_before = len(langfuse.spans)
     result = host.run("backfill", *command)

@@ -98,8 +98,10 @@ def test_a_stop_under_load_is_quick_and_loses_nothing(host: Host, langfuse: Fake
     # covers PRC-01
     host.write(*[kong_line(1, seq, 3_000) for seq in range(20_000)])
     host.start()
+    langfuse.script("slow:0.2*")  # so that there is work left, however fast the machine is
     wait_until(lambda: len(langfuse.spans) > 500, "the first spans")
     assert host.stop() < 7  # five seconds at most for answers, and two for a busy machine
+    langfuse.script("")
     assert len(langfuse.spans) < 20_000, "it was stopped after the work was done"
     assert host.run("run", "--once").returncode == 0
     result = lost_and_found({observation_id(1, seq) for seq in range(20_000)}, received(langfuse))
@@ -242,6 +244,7 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
     packed.write_bytes(b"".join(kong_line(2, seq, 2_000) for seq in range(10_000)))
     subprocess.run(["gzip", str(packed)], check=True)
     paths = [str(plain), f"{packed}.gz"]
+    langfuse.script("200*3,hang*")  # so that it cannot come to its end before it is killed
     with host.messages.open("ab") as messages:
         host.daemon = subprocess.Popen(
             [*PROGRAM, "backfill", *paths, "--config", str(host.config)],
@@ -249,8 +252,9 @@ def test_backfill_resumes_after_a_kill_and_its_account_adds_up(host: Host, langf
             stderr=messages,
             stdout=messages,
         )
-    wait_until(lambda: len(langfuse.spans) > 3_000, "the first spans")
+    langfuse.wait_for(lambda server: len([each for each in server.requests if each.spans]) == 3, 30)
     host.kill()
+    langfuse.script("")
     assert len(langfuse.spans) < 20_000, "it was killed after the work was done"
     result = host.run("backfill", *paths)
     assert result.returncode == 0, result.stderr

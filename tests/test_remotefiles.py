@@ -313,11 +313,11 @@ def test_a_backfill_from_a_store_resumes_after_a_kill(
     s3.put("kong/ai.log.1", plain)
     s3.put("kong/ai.log.2.gz", gzip.compress(b"".join(kong_line(2, seq, 2_000) for seq in range(1_000)), 1))
     signed = s3.signed("kong/ai.log.2.gz")
-    command = ["backfill", "s3://archive/kong/ai.log.1", signed, "--rate", "1000"]
-    killed(host, host.state / "backfill", *command[1:])
+    paths = ["s3://archive/kong/ai.log.1", signed]
+    killed(host, langfuse, host.state / "backfill", *paths)
     sent_before = len(langfuse.spans)
     assert sent_before < 2_000, "it was killed after the work was done"
-    result = host.run(*command[:-2])
+    result = host.run("backfill", *paths)
     assert result.returncode == 0, result.stderr
     expected = {observation_id(writer, seq) for writer in (1, 2) for seq in range(1_000)}
     assert langfuse.span_ids() == expected
