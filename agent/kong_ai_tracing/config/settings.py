@@ -156,7 +156,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
             description="A batch is sent when it has this size before compression. Lower"
             " it when a proxy in front of Langfuse answers 413.",
         ),
-    ] = 1 * MIB
+    ] = 2 * MIB
     batch_max_age_seconds: Annotated[
         float, Meta(ge=0.01, le=60, description="A batch is sent at this age even if it is small.")
     ] = 1.0
