@@ -26,13 +26,15 @@ import orjson
 from generate_log import LogGenerator, parse_size
 from kong_ai_tracing import otlp
 from kong_ai_tracing.assembly import call_settings_of, grouping_of, protection_of
-from kong_ai_tracing.calls import calls_of
+from kong_ai_tracing.calls import calls_of_each
 from kong_ai_tracing.config import load_config
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.lines import Line
 
 _TURNS = 5
 _LATER_MS = 1 << 60
+_TOGETHER = 16
+"""So many lines the daemon reads together."""
 
 Step = Callable[[Any], Any]
 
@@ -132,7 +134,12 @@ def _steps() -> dict[str, Step]:
         "read": lambda lines: [
             entry for line in lines for entry in read_entries(line) if isinstance(entry, LogEntry)
         ],
-        "calls": lambda entries: [call for entry in entries for call in calls_of(entry, settings)],
+        "calls": lambda entries: [
+            call
+            for start in range(0, len(entries), _TOGETHER)
+            for calls in calls_of_each(entries[start : start + _TOGETHER], settings)
+            for call in calls
+        ],
         "protect": lambda calls: [call for each in calls for call in protection.apply([each]).calls],
         "group": group,
         "encode": lambda spans: [otlp.encode(span) for span in spans],

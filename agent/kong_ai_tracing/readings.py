@@ -6,6 +6,7 @@ Which of them is believed first is decided here.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -34,6 +35,19 @@ _CACHE_HEADER = "x-cache-status"
 _COST_HEADER = "x-litellm-response-cost"
 
 
+class Begun(Struct):
+    """One call whose bodies were looked at, but not read yet."""
+
+    exchange: Exchange
+    section: Section
+    captured: Captured
+    request: Sketch
+    response: Sketch
+    is_proxied: bool
+    hint: Dialect | None
+    """The dialect that seems to be spoken."""
+
+
 class Reading(Struct):
     """Everything read of one call."""
 
@@ -42,10 +56,10 @@ class Reading(Struct):
     captured: Captured
     request: Sketch
     response: Sketch
+    is_proxied: bool
     dialect: Dialect
     asked: Asked
     answered: Answered
-    is_proxied: bool
     streamed: bool
     refused: bool
     """Whether the request failed by its status, so that its answer is none of the model's."""
@@ -153,36 +167,43 @@ def fit_model(name: str | None) -> str | None:
     return name.replace("\x00", "")[:_MAX_MODEL] or None if name else None
 
 
-def read_section(exchange: Exchange, section: Section, captured: Captured) -> Reading:
-    """Read a call that Kong tells of. A captured body is nearer to the truth than Kong's account."""
-    if section.place is not PROXIED:
+def begin(exchange: Exchange, section: Section, captured: Captured) -> Begun:
+    """Look at a call that Kong tells of. A captured body is nearer to the truth than Kong's account."""
+    is_proxied = section.place is PROXIED
+    if not is_proxied:
         captured = _NOTHING_CAPTURED
     request = Sketch(captured.request if captured.request.is_there else section.request)
     response = Sketch(captured.response if captured.response.is_there else section.response)
-    hint = dialect_said(exchange, request) if section.place is PROXIED else None
-    return _read(exchange, section, captured, request, response, hint)
+    hint = dialect_said(exchange, request) if is_proxied else None
+    return Begun(exchange, section, captured, request, response, is_proxied, hint)
 
 
-def read_plain(exchange: Exchange, section: Section, captured: Captured) -> Reading | None:
-    """Read a request to a plain service, if it is a call to a model."""
+def begin_plain(exchange: Exchange, section: Section, captured: Captured) -> Begun | None:
+    """Look at a request to a plain service, if it is a call to a model."""
     request, response = Sketch(captured.request), Sketch(captured.response)
     if not is_call(exchange, request, response):
         return None
-    return _read(exchange, section, captured, request, response, dialect_said(exchange, request))
+    hint = dialect_said(exchange, request)
+    return Begun(exchange, section, captured, request, response, is_proxied=True, hint=hint)
 
 
-def _read(
-    exchange: Exchange,
-    section: Section,
-    captured: Captured,
-    request: Sketch,
-    response: Sketch,
-    hint: Dialect | None,
-) -> Reading:
-    dialect, asked = read_request(request, hint)
-    bare_text = asked.streamed and section.logs_bare_text and response.body is section.response
-    answered = read_answer(response, dialect, bare_text=bare_text)
-    is_proxied = section.place is PROXIED
+def read_all(calls: Sequence[Begun]) -> list[Reading]:
+    """Read the bodies of some calls: all requests, then all answers."""
+    requests = [read_request(call.request, call.hint) for call in calls]
+    answers = [_answer(call, dialect, asked) for call, (dialect, asked) in zip(calls, requests, strict=True)]
+    return [
+        _reading(call, dialect, asked, answered)
+        for call, (dialect, asked), answered in zip(calls, requests, answers, strict=True)
+    ]
+
+
+def _answer(call: Begun, dialect: Dialect, asked: Asked) -> Answered:
+    bare_text = asked.streamed and call.section.logs_bare_text and call.response.body is call.section.response
+    return read_answer(call.response, dialect, bare_text=bare_text)
+
+
+def _reading(call: Begun, dialect: Dialect, asked: Asked, answered: Answered) -> Reading:
+    exchange, section, response, is_proxied = call.exchange, call.section, call.response, call.is_proxied
     refused = is_proxied and failed(exchange.entry.status)
     if refused and answered.failure is None:
         answered.failure = _refusal_in_text(response)
@@ -196,13 +217,13 @@ def _read(
     return Reading(
         exchange,
         section,
-        captured,
-        request,
+        call.captured,
+        call.request,
         response,
+        is_proxied,
         dialect,
         asked,
         answered,
-        is_proxied,
         streamed,
         refused=refused,
         failed=refused or answered.failure is not None,
