@@ -16,6 +16,7 @@ import pytest
 
 from kong_ai_tracing import identity
 from kong_ai_tracing.files import LogFiles
+from kong_ai_tracing.lines import OutOfSightError
 from tailing import Tail, line, lines, open_descriptors, write
 
 
@@ -131,7 +132,35 @@ async def test_a_line_can_be_read_again_after_a_restart(tail, log):
     assert again.data.decode() == line(7)
     assert await tail.step() == lines(50, 60), "the look that this needed is not lost"
     os.truncate(log.with_name("ai.log.1"), 10)
+    with pytest.raises(OutOfSightError):
+        await tail.files.reread(origin)  # there may be a copy of it
+    await tail.step(2)
     assert await tail.files.reread(origin) is None
+
+
+async def test_a_line_of_a_file_that_is_not_seen_is_not_called_gone(tail, log):
+    """Before a scan was sure that the file is not there."""
+    write(log, *lines(0, 20))
+    await tail.step()
+    origin = tail.got[7].origin
+    log.unlink()
+    await tail.restart()
+    with pytest.raises(OutOfSightError):
+        await tail.files.reread(origin)
+    await tail.step(3)
+    assert "gone" in tail.notices
+    assert await tail.files.reread(origin) is None
+
+
+async def test_a_file_that_was_cut_is_vanishing(tail, log):
+    """Another run would not find its lines: what waits must be written down before a copy is looked for."""
+    write(log, *lines(0, 20))
+    await tail.step(2)
+    assert tail.last.vanishing == []
+    os.truncate(log, 0)
+    (log.parent / "busy").touch()
+    await tail.step()
+    assert tail.last.vanishing == [1]
 
 
 # -- first start, history, and what is not ours

@@ -13,13 +13,15 @@ from kong_ai_tracing.batches import Batch, Batcher
 from kong_ai_tracing.calls import CallSettings
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.linereader import LineReader
-from kong_ai_tracing.lines import Line
+from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.notices import Notice
 from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.privacy import Privacy, PrivacySettings
 from kong_ai_tracing.protection import Protection
 from kong_ai_tracing.redact import RedactionSettings, Redactor
 from kong_ai_tracing.spans import Span
+from kong_ai_tracing.store import Restored
+from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import Grouping
 from kong_writer import kong_line, observation_id
 
@@ -134,6 +136,10 @@ class Rig:
             wake=Wake(self.clock),
             clock=self.clock,
         )
+
+    def held(self, call_id: str, origin: Origin) -> Restored:
+        """A store with one call that waits, by its place."""
+        return Restored([], [HeldCall(call_id, origin, None)], [], {}, [], {})
 
     async def live(self, until: Any) -> None:
         running = asyncio.create_task(self.pipeline.run_live())

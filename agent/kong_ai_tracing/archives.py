@@ -166,12 +166,20 @@ class Archives:
 
         It may be of a file that this run was not asked to read. Asked for in the order of the files, many
         lines cost one reading: to begin anew for each would take hours in a large compressed file.
+        Raises ArchiveError when one that it was asked to read cannot be read just now.
         """
-        known = [one.place for one in self._archives if one.record.file_id == origin.file_id]
+        asked_for = [one.place for one in self._archives if one.record.file_id == origin.file_id]
         elsewhere = RemoteFile.at(origin.file) if is_url(origin.file) else Path(origin.file)
-        for place in dict.fromkeys([*known, elsewhere]):
-            if line := await asyncio.to_thread(self._read_line, place, origin):
-                return line
+        for place in dict.fromkeys([*asked_for, elsewhere]):
+            try:
+                line = await asyncio.to_thread(self._read_line, place, origin)
+            except (OSError, RemoteError) as error:
+                if place in asked_for:
+                    message = f"{origin.file} cannot be read again: {error}. Nothing is lost: try again later"
+                    raise ArchiveError(message) from error
+            else:
+                if line is not None:
+                    return line
         return None
 
     async def close(self) -> None:
@@ -186,17 +194,15 @@ class Archives:
         content = self._rereading
         if content is None or self._reread_place != place or content.position > origin.offset:
             self._end_rereading()
-            try:
-                content = self._rereading = content_of(place)
-            except (OSError, RemoteError):
-                return None
+            content = self._rereading = content_of(place)
             self._reread_place = place
-        if _skip_to(content, origin.offset, EMPTY_MARKER) != "there":
-            return None
         data = b""
+        _skip_to(content, origin.offset, EMPTY_MARKER)
         while len(data) < origin.length and (piece := content.read(origin.length - len(data))):
             data += piece
         if len(data) < origin.length - 1:
+            if content.damage is not None and isinstance(place, RemoteFile):
+                raise RemoteError(content.damage)
             return None
         return Line(origin.file, origin.file_id, origin.offset, data[: origin.length - 1])
 

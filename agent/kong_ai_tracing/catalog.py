@@ -46,7 +46,7 @@ class ScanResult(Struct):
     retired: list[int]
     """Streams that will give no more lines: their records may go when their lines have ended."""
     vanishing: list[int]
-    """Deleted files that exist only because they are held open."""
+    """Streams whose lines another run may not find: deleted, cut, or out of sight."""
     rotations: list[Rotations] = field(default_factory=list)
     """What was learned of the rhythm in which logs rotate."""
     looks: list[Look] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Catalog:
             notices=table.notices.take(),
             records=table.take_records(),
             retired=table.take_retired(),
-            vanishing=[stream.file_id for stream in table.streams.values() if stream.links == 0],
+            vanishing=table.vanishing(),
             looks=self._patterns.take_looks(),
         )
 

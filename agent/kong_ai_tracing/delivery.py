@@ -60,7 +60,6 @@ class Delivery:
         self._moved = asyncio.Condition()
         self._ledger = Ledger(
             store,
-            restored,
             moved=self._moved,
             interval_seconds=limits.commit_interval_seconds,
             whole_after_seconds=limits.spill_after_seconds,

@@ -32,7 +32,7 @@ from kong_ai_tracing.identity import (
     recognise,
     see,
 )
-from kong_ai_tracing.lines import Line, LineCutter, Origin, OversizedLine
+from kong_ai_tracing.lines import Line, LineCutter, Origin, OutOfSightError, OversizedLine
 from kong_ai_tracing.notices import Notice, Notices
 from kong_ai_tracing.patterns import Look, Patterns
 from kong_ai_tracing.rotationrisk import RotationRisk, Rotations, RotationWatch, about
@@ -190,13 +190,16 @@ class LogFiles:
                 chunk = await self._take_turns()
             return chunk
 
-    async def reread(self, origin: Origin, record: FileRecord | None = None) -> Line | None:
-        """One earlier line again, for instance after a restart; None when it is gone or not what it was."""
+    async def reread(self, origin: Origin) -> Line | None:
+        """One earlier line again, for instance after a restart; None when it is gone or not what it was.
+
+        Raises OutOfSightError while its file may still turn up.
+        """
         async with self._lock:
             if not self._table.scan_number:
                 # Files may have been renamed since the line was read.
                 self._early = await to_its_end(asyncio.to_thread(self._look))
-            return await to_its_end(asyncio.to_thread(self._read_line, origin, record))
+            return await to_its_end(asyncio.to_thread(self._read_line, origin))
 
     async def close(self) -> None:
         async with self._lock:
@@ -314,26 +317,26 @@ class LogFiles:
             stream.rewind(stream.size)
         self._table.note_growth(stream)
 
-    def _read_line(self, origin: Origin, record: FileRecord | None) -> Line | None:
+    def _read_line(self, origin: Origin) -> Line | None:
         stream = self._table.streams.get(origin.file_id)
-        known = stream if stream is not None else record
-        if known is None:
+        if stream is None:
+            if self._table.may_turn_up(origin.file_id):
+                raise OutOfSightError
             return None
         try:
-            fd = os.dup(stream.fd) if stream is not None and stream.is_open else open_to_read(known.path)
-        except OSError:
-            return None
+            fd = os.dup(stream.fd) if stream.is_open else open_to_read(stream.path)
+        except OSError as error:
+            raise OutOfSightError from error
         try:
-            compressed = stream is not None and stream.compressed
-            seen = see(fd, generation_of(fd), os.fstat(fd), compressed=compressed)
-            if recognise(known, seen, fd) not in ("same", "moved"):
-                return None
-            if stream is not None and compressed:
+            seen = see(fd, generation_of(fd), os.fstat(fd), compressed=stream.compressed)
+            if recognise(stream, seen, fd) not in ("same", "moved"):
+                raise OutOfSightError  # the next scan settles what became of it
+            if stream.compressed:
                 data = self._compressed.line(stream, origin)
             else:
                 data = os.pread(fd, origin.length, origin.offset)
-        except OSError:
-            return None
+        except OSError as error:
+            raise OutOfSightError from error
         finally:
             os.close(fd)
         if len(data) != origin.length or data.find(b"\n") != origin.length - 1:

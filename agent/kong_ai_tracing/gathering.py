@@ -45,7 +45,12 @@ class Gathering:
 
     def hold(self, calls: Sequence[AICall], now_ms: int) -> None:
         """Calls that an earlier run held: they are written down already."""
-        self._grouping.add(calls, now_ms)
+        emissions = self._grouping.add(calls, now_ms)
+        if emissions:
+            # They were read again under another configuration, by which they wait for nobody.
+            self._emit(emissions)
+            for call in calls:
+                self.progress.release(call.id)
 
     def add(self, calls: Sequence[AICall], now_ms: int) -> None:
         """The calls of one line, at the time of the log that they show."""

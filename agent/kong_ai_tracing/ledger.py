@@ -17,7 +17,7 @@ from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import DamagedStoreError, StoreError, as_store_error
-from kong_ai_tracing.store import Commit, Restored, Store
+from kong_ai_tracing.store import Commit, Store
 from kong_ai_tracing.threads import to_its_end, within
 
 log = logging.getLogger(__name__)
@@ -27,28 +27,26 @@ T = TypeVar("T")
 _RETRY_SECONDS = 2.0
 _SLOW_SECONDS = 2.0
 """A commit that takes longer is told: a slow disk, or another program in the database."""
-_LONG_AGO = float("-inf")
 
 
-class _Waiting(Struct):
-    """A held call, and whether the store has it whole."""
+class _ByPlace(Struct, frozen=True):
+    """A held call of which the store has no more than the place of its line, and since when."""
 
     call: AICall
     since: float
-    whole: bool
 
 
 class Ledger:
     """Collects what is settled and commits it a little later, so that many small steps are one write.
 
     `moved` is notified whenever a commit ended. A waiting call is first written by its place only; when it
-    has waited for `whole_after_seconds`, or its file is about to vanish, it is written whole.
+    has waited for `whole_after_seconds`, whether anything else happens or not, or its file is about to
+    vanish, it is written whole.
     """
 
     def __init__(
         self,
         store: Store,
-        restored: Restored,
         *,
         moved: asyncio.Condition,
         interval_seconds: float,
@@ -68,9 +66,8 @@ class Ledger:
         """Since when a thread has been busy with the store."""
         self._at_once = asyncio.Event()
         self._lock = asyncio.Lock()
-        self._held: OrderedDict[str, _Waiting] = OrderedDict(
-            (held.call_id, _Waiting(held.call, 0.0, whole=True)) for held in restored.held if held.call
-        )
+        self._by_place: OrderedDict[str, _ByPlace] = OrderedDict()
+        """The longest waiting first."""
         self.outbox_bytes, self.outbox_spans = store.outbox_size()
         """What the outbox takes on disk, and how many spans it holds, with the bodies of the next commit."""
         self.media_bytes = store.media_bytes()
@@ -90,9 +87,11 @@ class Ledger:
         """A step forward; steps must come in the order in which they were read."""
         now = self._clock()
         for call_id in progress.released:
-            self._held.pop(call_id, None)
+            self._by_place.pop(call_id, None)
+            self._next.held_by_value.pop(call_id, None)
         for call_id, call in progress.held.items():
-            self._held[call_id] = _Waiting(call, now, whole=False)
+            self._by_place[call_id] = _ByPlace(call, now)
+            self._by_place.move_to_end(call_id)
         if progress.retired:
             # In the same commit: after it, nobody knows any more where their lines are.
             self.keep_whole(progress.retired)
@@ -135,11 +134,24 @@ class Ledger:
 
     def keep_whole(self, file_ids: Collection[int] | None = None) -> None:
         """Waiting calls of these files (of all, without) are written whole with the next commit."""
-        for waiting in self._held.values():
+        for call_id, waiting in list(self._by_place.items()):
             origin = waiting.call.observation.origin
             if file_ids is None or (origin is not None and origin.file_id in file_ids):
-                waiting.since = _LONG_AGO
-                self._is_due()
+                self._write_whole(call_id)
+
+    def _write_whole(self, call_id: str) -> None:
+        self._next.held_by_value[call_id] = self._by_place.pop(call_id).call
+        self._is_due()
+
+    def _write_old_ones_whole(self) -> float | None:
+        """Those that have waited long enough; gives after how many seconds the next one has."""
+        while self._by_place:
+            call_id, waiting = next(iter(self._by_place.items()))
+            left_seconds = waiting.since + self._whole_after_seconds - self._clock()
+            if left_seconds > 0:
+                return left_seconds
+            self._write_whole(call_id)
+        return None
 
     def _is_due(self) -> None:
         if self._due_since is None:
@@ -220,7 +232,8 @@ class Ledger:
     async def run(self) -> None:
         """Commit what is settled, a little later, until cancelled."""
         while True:
-            await self._due.wait()
+            while not self._due.is_set():
+                await within(self._write_old_ones_whole(), self._due.wait())
             await within(self._interval_seconds, self._at_once.wait())
             self._at_once.clear()
             if not await to_its_end(self.write()):
@@ -234,11 +247,11 @@ class Ledger:
 
     async def write(self) -> bool:
         """One commit now. False when the disk would not take it; then it is kept for the next try."""
+        self._write_old_ones_whole()
         self._writing, self._next = self._next, Commit()
         self._due.clear()
         self._due_since = None
         commit = self._writing
-        self._write_whole(commit)
         began = self._clock()
         try:
             await self._on_store(lambda: self._store.commit(commit))
@@ -283,14 +296,6 @@ class Ledger:
         size, spans = await self._on_store(self._store.outbox_size)
         self.outbox_bytes = size + sum(len(body.data) for body in unwritten)
         self.outbox_spans = spans + sum(body.spans for body in unwritten)
-
-    def _write_whole(self, commit: Commit) -> None:
-        """Add the waiting calls that must be written whole from now on."""
-        now = self._clock()
-        for call_id, waiting in self._held.items():
-            if not waiting.whole and now - waiting.since >= self._whole_after_seconds:
-                waiting.whole = True
-                commit.held_by_value[call_id] = waiting.call
 
     async def _on_store(self, act: Callable[[], T]) -> T:
         """SQLite off the event loop, one act at a time."""

@@ -48,6 +48,10 @@ class Line(Struct, gc=False):
         return self.data[-MARKER_BYTES + 1 :] + b"\n"
 
 
+class OutOfSightError(Exception):
+    """A line cannot be read again now; whether it is gone cannot be said yet."""
+
+
 class OversizedLine(Struct, frozen=True):
     """A line longer than the limit, by reference; `tail` is its end including the newline."""
 

@@ -69,6 +69,7 @@ def _settle_missing(table: StreamTable, record: FileRecord, holder: Stream | Non
     is_read = lost_at_scan is not None and file_id not in table.lost_unread
     if (is_gone or is_forgotten) and not (is_settled or is_read):
         _tell_gone(table, record)
+        table.gone.add(file_id)
     if is_forgotten or (is_gone and (is_settled or lost_at_scan is not None)):
         table.retire_record(record)
 

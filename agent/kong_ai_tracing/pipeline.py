@@ -21,10 +21,12 @@ from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.gathering import Gathering
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.linereader import Kind, LineReader, ReadChunk, Reading
-from kong_ai_tracing.lines import Line, Origin, OversizedLine, SetAside, marker_of
+from kong_ai_tracing.lines import Line, Origin, OutOfSightError, OversizedLine, SetAside, marker_of
 from kong_ai_tracing.progress import Progress
+from kong_ai_tracing.protection import SAMPLED_OUT
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.store import Restored
+from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import Grouping
 from kong_ai_tracing.waits import Waits
 
@@ -92,7 +94,9 @@ class Wake(Protocol):
 
 
 class Rereader(Protocol):
-    async def __call__(self, origin: Origin) -> Line | None: ...
+    async def __call__(self, origin: Origin) -> Line | None:
+        """An earlier line; None when it is gone. Raises OutOfSightError when that cannot be said yet."""
+        ...
 
 
 class Rhythm(Struct, frozen=True):
@@ -130,6 +134,9 @@ class Pipeline:
         self._idle_since: float | None = None
         self._scan_due_at = clock()
         self._waits = Waits(clock)
+        self._reread: Rereader
+        self._out_of_sight: list[HeldCall] = []
+        """Calls of an earlier run whose lines could not be read again yet."""
         self.following = False
         """True when it is on disk which files there are: nothing that is written from now on is missed."""
         self.finished = False
@@ -138,19 +145,44 @@ class Pipeline:
     async def restore(self, restored: Restored, reread: Rereader) -> None:
         """Take up the calls that waited for company when an earlier run ended."""
         self._gathering.restore(restored.remembered, restored.roots)
+        self._reread = reread
         for held in restored.held:
             self._waits.note_step()
-            call = held.call or await self._read_again(held.call_id, held.origin, reread)
-            if call is None:
-                log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
-                self._progress.counts["calls_lost"] += 1
-                self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
-                self._progress.release(held.call_id)
+            if held.call is None:
+                await self._take_up(held)
             else:
-                if held.call is None:
-                    self._progress.held[call.id] = call
-                self._advance_log_time(call)
-                self._gathering.hold([call], self._log_now_ms)
+                self._hold(held.call)
+
+    async def _take_up(self, held: HeldCall) -> None:
+        """Read a call again of which only its place was written down."""
+        try:
+            line = await self._reread(held.origin)
+        except OutOfSightError:
+            self._out_of_sight.append(held)
+            return
+        self._progress.released.add(held.call_id)  # its place; what follows may write it down anew
+        protected = None if line is None else self._reader.call(line, held.call_id)
+        if protected is None:
+            log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
+            self._progress.counts["calls_lost"] += 1
+            self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
+            return
+        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
+        self._progress.counts[SAMPLED_OUT] += protected.counts[SAMPLED_OUT]
+        for call in protected.calls:
+            self._progress.held[call.id] = call
+            self._hold(call)
+
+    def _hold(self, call: AICall) -> None:
+        """A call that an earlier run held."""
+        self._advance_log_time(call)
+        self._gathering.hold([call], self._log_now_ms)
+
+    async def _look_for_out_of_sight(self) -> None:
+        """After a scan: files that were not there when we began may have turned up, or be gone for good."""
+        left, self._out_of_sight = self._out_of_sight, []
+        for held in left:
+            await self._take_up(held)
 
     async def run_live(self) -> None:
         """Follow the source until `stop`."""
@@ -370,6 +402,7 @@ class Pipeline:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
         result = await self._source.scan()
         self._take_scan(result)
+        await self._look_for_out_of_sight()
         if leaving := {*result.vanishing, *result.retired}:
             await self._close_batch()
             await self._delivery.secure(leaving)
@@ -385,13 +418,3 @@ class Pipeline:
         if result.rotations:
             self._delivery.note_rotations(result.rotations)
         self._progress.retired.extend(result.retired)
-
-    async def _read_again(self, call_id: str, origin: Origin, reread: Rereader) -> AICall | None:
-        line = await reread(origin)
-        if line is None:
-            return None
-        protected = self._reader.call(line, call_id)
-        if protected is None or not protected.calls:
-            return None
-        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
-        return protected.calls[0]

@@ -299,7 +299,11 @@ class Store:
         self._db.executemany("DELETE FROM held WHERE call_id = ?", [(c,) for c in progress.released])
         self._db.executemany(
             "INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?, ?, ?)",
-            [held_row(call, whole=False) for call in progress.held.values()]
+            [
+                held_row(call, whole=False)
+                for call_id, call in progress.held.items()
+                if call_id not in commit.held_by_value
+            ]
             + [held_row(call, whole=True) for call in commit.held_by_value.values()],
         )
 

@@ -37,6 +37,8 @@ class StreamTable:
         """Streams that were lost out of sight in this run."""
         self.lost_unread: set[int] = set()
         """Those of them of which not all had been read."""
+        self.gone: set[int] = set()
+        """Missing files of which the operator was told that they are gone."""
         self.misses: dict[int, int] = {}
         """How many scans that could have found a missing file did not."""
 
@@ -87,7 +89,23 @@ class StreamTable:
     def retire_record(self, record: FileRecord) -> None:
         del self.missing[record.file_id]
         self.misses.pop(record.file_id, None)
+        self.lost_at_scan.pop(record.file_id, None)
+        self.lost_unread.discard(record.file_id)
+        self.gone.discard(record.file_id)
         self._retired.append(record.file_id)
+
+    def may_turn_up(self, file_id: int) -> bool:
+        """Is a file looked for, without anybody having been told that it is gone?"""
+        return file_id in self.missing and file_id not in self.gone
+
+    def vanishing(self) -> list[int]:
+        """Streams whose content has no name any more, or had none that the last scan found."""
+        seen = [
+            stream.file_id
+            for stream in self.streams.values()
+            if stream.links == 0 or stream.broken is not None or (stream.quiet_scans and not stream.is_open)
+        ]
+        return seen + [file_id for file_id, scan in self.lost_at_scan.items() if scan == self.scan_number]
 
     def take_retired(self) -> list[int]:
         retired, self._retired = self._retired, []
