@@ -18,6 +18,7 @@ import time
 from array import array
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import NamedTuple
 
 from daemons import daemon
 from generate_log import LogGenerator
@@ -104,8 +105,21 @@ def _ended_now(line: bytes) -> bytes:
     return _STARTED.sub(b'"started_at":%d' % (time.time() * 1000 - int(duration[1])), line)
 
 
-def measure(rate: float, seconds: float) -> tuple[list[float], list[float], float]:
-    """Seconds for calls by themselves, for calls that name a trace, and the rate that was reached."""
+class Measured(NamedTuple):
+    """What one run showed."""
+
+    alone: list[float]
+    """Seconds, in rising order, for calls that name no trace."""
+    named: list[float]
+    rate: float
+    requests: float
+    """A second."""
+    cpu: float
+    """The daemon's, as part of a core."""
+
+
+def measure(rate: float, seconds: float) -> Measured:
+    """Let the daemon follow a log that grows at this rate."""
     calls = int(rate * seconds)
     arrivals = Arrivals(calls)
     with tempfile.TemporaryDirectory(prefix="kong-ai-tracing-latency-") as folder:
@@ -113,12 +127,15 @@ def measure(rate: float, seconds: float) -> tuple[list[float], list[float], floa
         log.touch()
         server = serve(arrivals)
         url = f"http://127.0.0.1:{server.server_port}"
-        with daemon(Path(folder), [log], url, "[delivery]", 'compression = "none"'):
+        with daemon(Path(folder), [log], url, "[delivery]", 'compression = "none"') as running:
             time.sleep(_SETTLE_SECONDS)
+            used, began = running.cpu_seconds, time.monotonic()
             command = [sys.executable, __file__, "--write", str(log), str(rate), str(calls)]
             said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             if not arrivals.all_there.wait(_PATIENCE_SECONDS):
                 raise SystemExit(f"{arrivals.left} of {calls} calls did not arrive")
+            lasted = time.monotonic() - began
+            cpu = (running.cpu_seconds - used) / lasted
         server.shutdown()
     alone, named = [], []
     times = []
@@ -126,7 +143,8 @@ def measure(rate: float, seconds: float) -> tuple[list[float], list[float], floa
         at, names_trace = line.split()
         times.append(float(at))
         (named if names_trace == "1" else alone).append(arrivals.at[number] - float(at))
-    return sorted(alone), sorted(named), (calls - 1) / (times[-1] - times[0])
+    rate = (calls - 1) / (times[-1] - times[0])
+    return Measured(sorted(alone), sorted(named), rate, arrivals.requests / lasted, cpu)
 
 
 def main() -> int:
@@ -140,8 +158,9 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=500, help="calls a second")
     parser.add_argument("--seconds", type=float, default=60)
     options = parser.parse_args()
-    alone, named, rate = measure(options.rate, options.seconds)
-    print(f"{len(alone) + len(named)} calls, {rate:.0f} a second")
+    alone, named, rate, requests, cpu = measure(options.rate, options.seconds)
+    print(f"{len(alone) + len(named)} calls, {rate:.0f} a second, in {requests:.1f} requests a second")
+    print(f"the daemon took {cpu:.1%} of a core, load {Path('/proc/loadavg').read_text().split()[0]}")
     print(f"{'':<28} {'calls':>7} {'median':>8} {'p99':>8} {'longest':>8}")
     for name, waits in (("all", sorted(alone + named)), ("alone", alone), ("that name a trace", named)):
         if waits:

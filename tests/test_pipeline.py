@@ -27,6 +27,8 @@ from kong_writer import kong_line, observation_id
 
 OTHER_TRAFFIC = b'{"request":{"id":"1"},"response":{"status":200},"started_at":1}\n'
 MAX_BATCH_BYTES = 200
+BATCH_AGE_SECONDS = 0.5
+GROUP_IDLE_SECONDS = 2.0
 FIRST, LATE = 10, 764
 """Two lines of one trace; the second comes 15 s of log time later."""
 
@@ -75,8 +77,12 @@ class Form:
 class Taker:
     """A delivery that takes everything at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        self.idle = True
+        self.clock = clock
         self.batches: list[Batch] = []
+        self.sent_at: list[float] = []
+        """When each batch with a body came."""
         self.disk = asyncio.Event()
         self.disk.set()
         self.batches_before_heavy: list[int] = []
@@ -84,6 +90,8 @@ class Taker:
 
     async def submit(self, batch: Batch) -> None:
         self.batches.append(batch)
+        if batch.body is not None:
+            self.sent_at.append(self.clock.now)
 
     async def room_for(self, size: int) -> None:
         self.batches_before_heavy.append(len(self.batches))
@@ -102,29 +110,35 @@ class Taker:
 
 
 class Wake:
-    """Each wait lasts a second of the test's clock."""
+    """Each wait lasts a second of the test's clock, or with `exact` as long as it may."""
 
     tells_of_writes = False
 
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
+        self.exact = False
 
     def note_lines(self, file_id: int) -> None:
         pass
 
     async def wait(self, timeout_seconds: float) -> bool:
-        self.clock.now += 1
+        self.clock.now += timeout_seconds if self.exact else 1
         await asyncio.sleep(0)
         return False
 
 
 class Rig:
-    def __init__(self) -> None:
+    def __init__(self, rhythm: Rhythm = Rhythm()) -> None:  # noqa: B008 - it is frozen
         self.clock = Clock()
         self.source = Source()
-        self.taker = Taker()
+        self.taker = Taker(self.clock)
+        self.wake = Wake(self.clock)
         batcher = Batcher(
-            Form(), first_number=1, max_bytes=MAX_BATCH_BYTES, max_age_seconds=0.5, clock=self.clock
+            Form(),
+            first_number=1,
+            max_bytes=MAX_BATCH_BYTES,
+            max_age_seconds=BATCH_AGE_SECONDS,
+            clock=self.clock,
         )
         self.pipeline = Pipeline(
             self.source,
@@ -132,8 +146,8 @@ class Rig:
             Grouping(),
             batcher,
             self.taker,
-            rhythm=Rhythm(),
-            wake=Wake(self.clock),
+            rhythm=rhythm,
+            wake=self.wake,
             clock=self.clock,
         )
 
@@ -161,6 +175,45 @@ async def test_a_waiting_call_leaves_although_other_traffic_goes_on(rig: Rig) ->
     await rig.live(until=lambda: rig.taker.spans or not rig.source.unread)
     assert observation_id(1, 0) in rig.taker.spans
     assert rig.source.unread, "it left only when the other traffic was over"
+
+
+async def test_a_group_is_sent_when_its_waiting_is_over_and_not_a_look_later() -> None:
+    """The reader wakes for it, however seldom files are looked at."""
+    rig = Rig(Rhythm(poll_interval_seconds=60.0, scan_interval_seconds=60.0))
+    rig.wake.exact = True
+    read_at = rig.clock.now
+    rig.source.unread += [kong_line(1, 0, shared=True)]
+    await rig.live(until=lambda: rig.taker.sent_at)
+    assert rig.taker.sent_at == [pytest.approx(read_at + GROUP_IDLE_SECONDS, abs=0.0015)]
+
+
+async def test_after_a_silence_a_call_is_sent_at_once(rig: Rig) -> None:
+    """One more comes no sooner than the age of a batch after it: no more requests than before."""
+    rig.wake.exact = True
+    read_at = rig.clock.now
+    rig.source.unread += [kong_line(1, 0), None, kong_line(1, 1), None, kong_line(1, 2)]
+    await rig.live(until=lambda: len(rig.taker.spans) == 3)
+    assert rig.taker.sent_at == [read_at, pytest.approx(read_at + BATCH_AGE_SECONDS, abs=0.0015)]
+
+
+async def test_while_the_destination_is_busy_a_batch_is_sent_at_its_age(rig: Rig) -> None:
+    """What it cannot take at once may as well grow."""
+    rig.wake.exact = True
+    rig.taker.idle = False
+    read_at = rig.clock.now
+    rig.source.unread += [kong_line(1, 0), None, kong_line(1, 1)]
+    await rig.live(until=lambda: len(rig.taker.spans) == 2)
+    assert rig.taker.sent_at == [pytest.approx(read_at + BATCH_AGE_SECONDS, abs=0.0015)]
+
+
+async def test_a_large_batch_is_sent_when_all_is_read(rig: Rig) -> None:
+    """It is worth a request although one went just before."""
+    rig.wake.exact = True
+    read_at = rig.clock.now
+    large = b"".join(kong_line(1, seq) for seq in range(1, 4))
+    rig.source.unread += [kong_line(1, 0), None, large]
+    await rig.live(until=lambda: len(rig.taker.spans) == 4)
+    assert rig.taker.sent_at == [read_at, read_at + Rhythm().poll_interval_seconds]
 
 
 async def test_history_is_grouped_as_it_was_live(rig: Rig) -> None:

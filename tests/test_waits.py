@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from kong_ai_tracing.waits import Waits
+from kong_ai_tracing.waits import Pauses, Waits
 
 
 class Clock:
@@ -106,3 +106,10 @@ async def test_work_that_does_not_end_is_left_after_a_stop(waits: Waits) -> None
 
 async def never() -> None:
     raise AssertionError("there was nothing to wait for")
+
+
+def test_where_much_comes_looks_get_closer() -> None:
+    """Down to a quarter of the interval, and back when little comes."""
+    pauses = Pauses(1.0)
+    assert [pauses.next_seconds(much_came=True) for _ in range(3)] == [0.5, 0.25, 0.25]
+    assert [pauses.next_seconds(much_came=False) for _ in range(3)] == [0.5, 1.0, 1.0]

@@ -18,6 +18,8 @@ from kong_ai_tracing.spans import Span
 
 _GZIP_LEVEL = 1
 _SPREAD = 0.2
+_LARGE = 4
+"""A batch is large with this part of its greatest size."""
 _MAX_ROOTS = 20_000
 """As many as the grouping remembers."""
 
@@ -101,6 +103,8 @@ class Batcher:
         self._sent_in: OrderedDict[str, int] = OrderedDict()
         """The number of the batch with the newest version, by the id of each root that may be sent again."""
         self._due_at = 0.0
+        self._next_at = float("-inf")
+        """From then on a small batch makes no more requests than one each `max_age_seconds`."""
 
     def sent_before(self, root_id: str) -> None:
         """A root of an earlier run: it may rest in any batch that run left behind."""
@@ -108,8 +112,7 @@ class Batcher:
 
     def add(self, span: Span, *, is_call: bool = True) -> None:
         if not self._parts:
-            # Up to a fifth earlier, at random: hosts that wake up together do not send together.
-            self._due_at = self._clock() + self._max_age_seconds * (1 - _SPREAD * self._random())
+            self._due_at = self._clock() + self._age_seconds()
         if span.observation.origin is None and span.context.shared:
             earlier = self._sent_in.get(span.id)
             if earlier is None:
@@ -135,12 +138,23 @@ class Batcher:
             return None
         return max(0.0, self._due_at - self._clock())
 
+    @property
+    def large(self) -> bool:
+        """Whether it is worth a request although another one went just before."""
+        return self._bytes * _LARGE >= self._max_bytes
+
+    @property
+    def worthwhile_in_seconds(self) -> float:
+        """When the batch, or one begun now, is worth a request to a destination with nothing to do."""
+        return 0.0 if self.large else max(0.0, self._next_at - self._clock())
+
     def close(self, progress: Progress) -> Batch:
         """The batch so far, with the progress that its end will settle; the next one is begun."""
         body = None
         if self._parts:
             data = self._form.join(self._parts)
             body = Body(len(self._parts), data, follows=self._follows, calls=bytes(self._calls))
+            self._next_at = self._clock() + self._age_seconds()
         if self._shortened:
             progress.counts["spans_shortened"] += self._shortened
         batch = Batch(self._number, body, progress, self._new_roots)
@@ -150,6 +164,10 @@ class Batcher:
         self._bytes = self._follows = self._shortened = 0
         self._new_roots = {}
         return batch
+
+    def _age_seconds(self) -> float:
+        """Up to a fifth less, at random: hosts that wake up together do not send together."""
+        return self._max_age_seconds * (1 - _SPREAD * self._random())
 
     def _note_root(self, root_id: str, number: int) -> None:
         self._sent_in[root_id] = number

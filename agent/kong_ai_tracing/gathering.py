@@ -27,14 +27,28 @@ class Gathering:
         return self._batcher.full
 
     @property
-    def due_in_seconds(self) -> float | None:
-        """How long the batch may still stay open; None when it holds nothing to send."""
-        return self._batcher.due_in_seconds
+    def large(self) -> bool:
+        return self._batcher.large
 
     @property
-    def waiting(self) -> bool:
-        """Whether calls wait, for company or for the batch to be closed."""
-        return self._grouping.next_due_ms() is not None or self._batcher.due_in_seconds is not None
+    def sends(self) -> bool:
+        """Whether the batch holds something to send."""
+        return self._batcher.due_in_seconds is not None
+
+    def sends_in_seconds(self, now_ms: int, *, at_once: bool) -> float | None:
+        """How long it is until a batch shall be closed, as far as can be said; None when no call waits.
+
+        `at_once`: the destination has nothing to do, so a batch goes as soon as it is worth a request.
+        """
+        batcher = self._batcher
+        due_in = batcher.due_in_seconds
+        if due_in is not None:
+            return min(due_in, batcher.worthwhile_in_seconds) if at_once else due_in
+        due_ms = self._grouping.next_due_ms()
+        if due_ms is None:
+            return None
+        group_in = max(0, due_ms - now_ms) / 1000
+        return max(group_in, batcher.worthwhile_in_seconds) if at_once else group_in
 
     def restore(self, remembered: Sequence[RememberedTrace], roots: Mapping[str, int]) -> None:
         """Take up what an earlier run knew of its traces."""

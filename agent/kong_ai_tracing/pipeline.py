@@ -28,7 +28,7 @@ from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import Grouping
-from kong_ai_tracing.waits import Waits
+from kong_ai_tracing.waits import Pauses, Waits
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +38,8 @@ _HEAVY_BYTES = 1 << 20
 """A longer line is read when what was read before has left the memory, or nearly so."""
 _FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
+_TICK_SECONDS = 0.001
+"""Groups wait in whole milliseconds: a wait for one ends when its time is over."""
 
 
 _COUNTED_AS: dict[Kind, str] = {
@@ -74,6 +76,11 @@ class Submission(Protocol):
     def note_rotations(self, rotations: Iterable[Rotations]) -> None: ...
 
     def tell_pause(self) -> None: ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way, nor waits to be sent."""
+        ...
 
 
 class Wake(Protocol):
@@ -132,6 +139,9 @@ class Pipeline:
         """Of each file, where the newest line that the open batch covers ends, and its last bytes."""
         self._log_now_ms = 0
         self._idle_since: float | None = None
+        self._pauses = Pauses(rhythm.poll_interval_seconds)
+        self._filled = False
+        """Whether a batch was filled since all was read the last time."""
         self._scan_due_at = clock()
         self._waits = Waits(clock)
         self._reread: Rereader
@@ -237,8 +247,9 @@ class Pipeline:
         chunk = await self._source.read()
         if chunk is None:
             return False
-        self._pass_time()
-        self._idle_since = None
+        if self._idle_since is not None:
+            self._pass_time()
+            self._idle_since = None
         self._wake.note_lines(chunk.file_id)
         if chunk.passed is not None:
             self._pass_over(chunk.passed)
@@ -253,6 +264,7 @@ class Pipeline:
             readings = readings or self._reader.read_few(items)
             self._carry(items, readings)
             if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
+                self._filled = True
                 await self._close_batch()
                 if self.stopping:
                     break
@@ -266,30 +278,42 @@ class Pipeline:
     async def _rest(self) -> None:
         """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
         self._pass_time()
-        self._idle_since = self._clock()
         await self._release()
-        due_in_seconds = self._gathering.due_in_seconds
-        if self._gathering.full or due_in_seconds == 0 or (due_in_seconds is None and self._has_progress):
+        pause_seconds = self._pauses.next_seconds(much_came=self._filled or self._gathering.large)
+        self._filled = False
+        if self._sends_in_seconds == 0 or (self._has_progress and not self._gathering.sends):
             await self._close_batch()
         if self.stopping:
             return
-        if await self._waits.until_stopped(self._wake.wait(self._patience_seconds)):
+        if await self._waits.until_stopped(self._wake.wait(self._patience_seconds(pause_seconds))):
             self._scan_due_at = self._clock()
             # A directory in which much happens must not keep us busy: one look answers for many events.
             await asyncio.sleep(_EVENT_PAUSE_SECONDS)
 
-    @property
-    def _patience_seconds(self) -> float:
+    def _patience_seconds(self, pause_seconds: float) -> float:
         """How long files need not be looked at: until the next scan, where none of them grows unheard."""
-        interval_seconds = self._rhythm.poll_interval_seconds
-        if self._has_progress or self._gathering.waiting or not self._wake.tells_of_writes:
-            return interval_seconds
-        return max(interval_seconds, self._scan_due_at - self._clock())
+        sends_in_seconds = self._sends_in_seconds
+        if sends_in_seconds is not None:
+            return min(pause_seconds, sends_in_seconds + _TICK_SECONDS)
+        if self._has_progress or not self._wake.tells_of_writes:
+            return pause_seconds
+        return max(pause_seconds, self._scan_due_at - self._clock())
+
+    @property
+    def _sends_in_seconds(self) -> float | None:
+        """How long it is until a batch shall be closed; None when no call waits."""
+        if self._gathering.full:
+            return 0.0
+        return self._gathering.sends_in_seconds(self._log_now_ms, at_once=self._delivery.idle)
 
     def _pass_time(self) -> None:
         """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
-        if self._idle_since is not None:
-            self._log_now_ms += int((self._clock() - self._idle_since) * 1000)
+        now = self._clock()
+        if self._idle_since is None:
+            self._idle_since = now
+        passed_ms = int((now - self._idle_since) * 1000)
+        self._log_now_ms += passed_ms
+        self._idle_since += passed_ms / 1000  # what is left of a millisecond counts the next time
 
     def _pass_over(self, passed: Passed) -> None:
         """What was delivered before is not sent again, and counts."""
@@ -376,7 +400,7 @@ class Pipeline:
 
     async def _close_batch(self) -> None:
         """Hand the open batch to the delivery, together with the progress that its end settles."""
-        if not self._has_progress and self._gathering.due_in_seconds is None:
+        if not self._has_progress and not self._gathering.sends:
             return
         progress = self._progress
         for file_id, (end, tail) in self._ends.items():

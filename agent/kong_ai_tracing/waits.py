@@ -9,6 +9,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
+_SHORTEST = 4
+"""Where much comes, files are looked at up to so many times as often."""
+
 _LAST_LOOK_SECONDS = 0.1
 """So long a wait may take that begins after `stop`: what was read goes along if there is room for it."""
 
@@ -78,3 +81,21 @@ class Waits:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+
+
+class Pauses:
+    """How long to wait between two looks at files that grow.
+
+    Where so much comes that each look finds a request's worth, the looks get closer: what comes then waits
+    less, and requests are large enough all the same.
+    """
+
+    def __init__(self, interval_seconds: float) -> None:
+        self._longest = self._seconds = interval_seconds
+
+    def next_seconds(self, *, much_came: bool) -> float:
+        if much_came:
+            self._seconds = max(self._seconds / 2, self._longest / _SHORTEST)
+        else:
+            self._seconds = min(self._seconds * 2, self._longest)
+        return self._seconds

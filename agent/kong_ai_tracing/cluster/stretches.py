@@ -88,6 +88,11 @@ class Collected:
     def tell_pause(self) -> None:
         """There is none."""
 
+    @property
+    def idle(self) -> bool:
+        """Nothing is ever sent."""
+        return True
+
 
 class _Limited:
     """A source that ends after so many bytes."""

@@ -158,7 +158,13 @@ class Delivery(Struct, frozen=True, kw_only=True):
         ),
     ] = 2 * MIB
     batch_max_age_seconds: Annotated[
-        float, Meta(ge=0.01, le=60, description="A batch is sent at this age even if it is small.")
+        float,
+        Meta(
+            ge=0.01,
+            le=60,
+            description="A batch is sent at this age even if it is small; after a silence of that length"
+            " at once.",
+        ),
     ] = 1.0
     spill_after_seconds: Annotated[
         float,
