@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
+from kong_ai_tracing import commands
 from kong_host import Host
 from langfuse_server import FakeLangfuse
 
@@ -36,6 +37,13 @@ def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
     host = Host(tmp_path, langfuse)
     yield host
     host.clean_up()
+
+
+@pytest.fixture(autouse=True)
+def _no_configuration_given() -> Iterator[None]:
+    """What one test tells the program to use is not what the next one's hints name."""
+    yield
+    commands.use_config(None)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ PACKAGE = Path(kong_ai_tracing.__file__).parent
 
 # From the first byte to the last command. A module may import only what stands before it.
 ORDER = """
-    errors threads memory ids times jsontext excerpts quantities secret endpoint listenaddress outcomes
+    errors commands threads memory ids times jsontext excerpts quantities secret endpoint listenaddress
+    outcomes
     archivefiles remotestores remotefiles
     lines identity notices patterns streams copies streamtable rotationrisk missing settling
     newcomers catalog compressed writealarm files watcher

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_ai_tracing import check
+from kong_ai_tracing import check, commands
 from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.logshape import check_log_shape
 from kong_ai_tracing.config import Config
@@ -133,6 +133,7 @@ def test_each_check_leads_one_step_nearer_to_the_first_trace(tmp_path, capsys):
     log = tmp_path / "kong" / "ai.log"
     config = tmp_path / "config.toml"
     config.write_text(f'log_paths = ["{log}"]\nstate_dir = "{tmp_path}/state"\n')
+    commands.use_config(config)
 
     def next_step() -> str:
         check.run(config, {}, offline=True, as_json=False)
@@ -142,7 +143,8 @@ def test_each_check_leads_one_step_nearer_to_the_first_trace(tmp_path, capsys):
     log.parent.mkdir(mode=0o700)
     assert next_step() == "next: send an AI call through Kong, then check again"
     log.write_bytes((FIXTURES / "ai-proxy-chat-openai.jsonl").read_bytes())
-    assert next_step().startswith(f"next: kong-ai-tracing run --config {config}; kong-ai-tracing preview ")
+    preview = f"kong-ai-tracing preview {log} --config {config}"
+    assert next_step().startswith(f"next: kong-ai-tracing run --config {config}; {preview} ")
 
 
 def test_what_is_fine_is_one_line_and_what_is_not_has_reason_fix_and_command():

@@ -84,9 +84,9 @@ def test_the_variables_of_the_unit_are_those_of_its_file(tmp_path, monkeypatch, 
     file.write_text("# HTTPS_PROXY=no\n\nLANGFUSE_HOST='https://a.example.com'\nbroken='\nNO_PROXY=b\n")
     assert units.unit_environment(tmp_path) == {"LANGFUSE_HOST": "https://a.example.com", "NO_PROXY": "b"}
     assert units.unit_environment(tmp_path / "nowhere") == {}
-    monkeypatch.setattr(check, "unit_is_installed", lambda: True)
+    monkeypatch.setattr(units, "unit_is_installed", lambda: True)
     log = {"KONG_AI_TRACING_LOG_PATHS": str(tmp_path / "ai.log"), "NO_PROXY": "x"}
-    monkeypatch.setattr(check, "unit_environment", lambda etc: log)
+    monkeypatch.setattr(units, "unit_environment", lambda etc: log)
     monkeypatch.setenv("NO_PROXY", "mine")
     assert check.run(None, {}, offline=True, as_json=True) in (0, 3)
     assert "log.missing" in capsys.readouterr().out

@@ -134,6 +134,30 @@ def test_config_show_names_the_source_of_each_value_and_no_key(tmp_path):
     assert 'langfuse_secret_key = "sk-lf-********"  # KONG_AI_TRACING_LANGFUSE_SECRET_KEY' in result.stdout
 
 
+def test_config_show_says_where_each_key_comes_from_and_reads_none(tmp_path):
+    """A file, a credential, a variable; for every project; also when it cannot be read."""
+    path, folder = tmp_path / "config.toml", tmp_path / "credentials"
+    folder.mkdir()
+    (folder / "langfuse_secret_key").write_text("sk-lf-hush")
+    (folder / "secrets_langfuse_public_key.team-a").write_text("pk-lf-hush")
+    path.write_text(
+        'langfuse_enabled = true\nlog_paths = ["/a"]\n'
+        '[[destination]]\nname = "team-a"\nlangfuse_secret_key_file = "/nowhere/key"\n'
+    )
+    environ = {"CREDENTIALS_DIRECTORY": str(folder), "LANGFUSE_PUBLIC_KEY": "pk-lf-hush"}
+    result = invoke("config", "show", "-c", str(path), **environ)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert 'langfuse_public_key = "********"  # LANGFUSE_PUBLIC_KEY' in lines
+    assert f'langfuse_secret_key = "********"  # {folder}/langfuse_secret_key' in lines
+    of_team_a = lines[lines.index("[[destination]]  # the configuration file") :]
+    assert f'langfuse_public_key = "********"  # {folder}/secrets_langfuse_public_key.team-a' in of_team_a
+    assert "# langfuse_secret_key may be in /nowhere/key: No such file or directory" in of_team_a
+    assert "hush" not in result.output
+    for word in ("langfuse_public_key", "langfuse_secret_key"):
+        assert f"# {word} is not set" in invoke("config", "show", "-c", str(path)).stdout
+
+
 def test_a_closed_pipe_is_quiet(tmp_path):
     """`| head` must not end in a traceback."""
     reader, writer = os.pipe()

@@ -189,7 +189,7 @@ def test_keys_are_never_printed(tmp_path):
     hidden = "d34db33f"
     environ = {**LOGS, "LANGFUSE_PUBLIC_KEY": f"pk-lf-{hidden}", "LANGFUSE_SECRET_KEY": f"sk-lf-{hidden}"}
     loaded = load(None, environ)
-    assert hidden not in f"{loaded} {loaded!r} {effective(loaded.config, loaded.sources)}"
+    assert hidden not in f"{loaded} {loaded!r} {effective(loaded)}"
 
     found = problems_of(
         tmp_path,
@@ -329,7 +329,7 @@ def test_what_config_show_prints_is_a_configuration_again(tmp_path):
     loaded = load(
         None, {**LOGS, "KONG_AI_TRACING_RELEASE": 'a "quoted" one', "KONG_AI_TRACING_STATE_DIR": "/s"}
     )
-    text = effective(loaded.config, loaded.sources)
+    text = effective(loaded)
     assert 'release = "a \\"quoted\\" one"  # KONG_AI_TRACING_RELEASE' in text
     assert load_config(write(tmp_path, text), {}) == loaded.config
 

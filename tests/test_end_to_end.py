@@ -157,6 +157,19 @@ def test_a_dry_run_sends_and_moves_nothing(host: Host, langfuse: FakeLangfuse) -
     assert not host.state.exists()
 
 
+@pytest.mark.parametrize("command", ["run", "backfill"])
+def test_a_dry_run_needs_no_keys(host: Host, langfuse: FakeLangfuse, command: str) -> None:
+    """It sends nothing: not even a key that cannot be read is in its way."""
+    host.configure(langfuse, 'langfuse_secret_key_file = "/nowhere/key"')
+    host.environ = {name: text for name, text in host.environ.items() if not name.startswith("LANGFUSE")}
+    host.write(*[kong_line(1, seq) for seq in range(20)])
+    result = host.run(command, "--dry-run", *([str(host.log)] if command == "backfill" else []))
+    assert result.returncode == 0, result.stderr
+    assert "20" in result.stdout
+    assert langfuse.requests == []
+    assert not host.state.exists()
+
+
 def test_a_dry_run_counts_only_what_is_unread(host: Host, langfuse: FakeLangfuse) -> None:
     """Beside the daemon, whose own counts are of other lines."""
     host.write(*[kong_line(1, seq) for seq in range(20)])

@@ -32,32 +32,33 @@ if TYPE_CHECKING:
 
 
 class Nowhere:
-    """The destination of a dry run: takes everything, keeps nothing."""
+    """The destination of a dry run: takes everything, keeps nothing, and needs neither server nor keys."""
 
     name = "nowhere"
+    patience_seconds = 0.0
+    max_span_bytes = None
 
-    def __init__(self, like: Destination) -> None:
-        self._like = like
-        self.patience_seconds = like.patience_seconds
-        self.max_span_bytes = like.max_span_bytes
+    def __init__(self, form: WireForm) -> None:
+        self._form = form
 
     def encode(self, span: Span) -> bytes:
-        return self._like.encode(span)
+        return self._form.encode(span)
 
     def join(self, spans: Sequence[bytes]) -> bytes:
-        return self._like.join(spans)
+        return self._form.join(spans)
 
     def split(self, data: bytes) -> list[bytes]:
-        return self._like.split(data)
+        return [data]
 
     def shorten(self, span: bytes, max_bytes: int) -> bytes | None:
-        return self._like.shorten(span, max_bytes)
+        """Nothing is too large for nobody."""
+        return None
 
     async def send(self, body: Body) -> Outcome:
         return Accepted()
 
     async def close(self) -> None:
-        await self._like.close()
+        """Nothing is held open."""
 
 
 def destination_of(config: Config) -> Destination:

@@ -135,12 +135,11 @@ def ledger_directory(state_dir: Path, selection: Selection, *, again: bool = Fal
 def _run_for(project: Project, paths: Sequence[Place], options: Options, *, is_live: bool) -> _Ended:
     state_dir = project.config.state_dir
     ledger = ledger_directory(state_dir, options.selection, again=options.again)
-    destination = assembly.destination_of(project.config)
     if options.dry_run:
+        nowhere = assembly.Nowhere(assembly.wire_form_of(project.config))
         with contextlib.closing(Store.copy_in_memory(ledger)) as store:
-            return asyncio.run(
-                _deliver(project, paths, ledger, store, assembly.Nowhere(destination), options, is_live=False)
-            )
+            return asyncio.run(_deliver(project, paths, ledger, store, nowhere, options, is_live=False))
+    destination = assembly.destination_of(project.config)
     prepare_state_dir(state_dir)
     for directory in reversed([ledger, *ledger.relative_to(state_dir).parents][:-1]):
         prepare_state_dir(state_dir / directory)

@@ -11,6 +11,7 @@ import os
 
 from msgspec import Struct, field
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.copies import Copy, Heads, begins_with, common_length
 from kong_ai_tracing.identity import (
     ENDLESS,
@@ -333,8 +334,8 @@ class Catalog:
         self._table.notices.tell_once(
             "unreadable",
             path,
-            f"cannot be opened ({error.strerror}); it is tried again with every scan. Give the daemon's "
-            "user read permission on it: kong-ai-tracing check says how",
+            f"cannot be opened ({error.strerror}); it is tried again with every scan. Give the daemon's"
+            f" user read permission on it: {command('check')} says how",
         )
 
     def _tell_no_descriptors(self, path: str) -> None:

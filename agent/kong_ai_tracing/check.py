@@ -22,11 +22,10 @@ from kong_ai_tracing.checks.processes import daemon_of
 from kong_ai_tracing.checks.rotation import check_rotation
 from kong_ai_tracing.checks.server import check_server
 from kong_ai_tracing.checks.statedir import check_state_dir
-from kong_ai_tracing.checks.units import unit_environment, unit_is_installed
+from kong_ai_tracing.checks.units import as_the_service_has_it
 from kong_ai_tracing.checks.viewers import daemons_user
 from kong_ai_tracing.checks.writers import check_writers
 from kong_ai_tracing.config import ConfigError, Problem, load
-from kong_ai_tracing.config.loading import CONFIG_VARIABLE, SYSTEM_CONFIG
 from kong_ai_tracing.excerpts import visible_lines
 from kong_ai_tracing.quantities import counted
 
@@ -39,7 +38,6 @@ _BEGIN = (
     "next: kong-ai-tracing config init --config config.toml, which writes every setting with its default;"
     " then check with --config config.toml"
 )
-_PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 
 CHECKS: tuple[Check, ...] = (
@@ -60,7 +58,7 @@ CHECKS: tuple[Check, ...] = (
 
 def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json: bool) -> int:
     """Look at everything, print the findings, give the exit code."""
-    environ = _as_the_unit_has_it(path, environ)
+    environ = as_the_service_has_it(path, environ)
     try:
         loaded = load(path, environ)
     except ConfigError as error:
@@ -74,18 +72,6 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
     findings = find(here)
     _print(findings, as_json, "" if as_json else next_step(here, findings))
     return exit_code(findings)
-
-
-def _as_the_unit_has_it(path: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
-    """For root's question about the service: with the variables of the unit beside those of the shell."""
-    is_the_services = path in (None, SYSTEM_CONFIG) and not environ.get(CONFIG_VARIABLE)
-    if os.geteuid() != 0 or not is_the_services or not unit_is_installed():
-        return environ
-    passed = unit_environment(Path("/etc"))
-    for name, value in passed.items():
-        if name.lower() in _PROXIES:  # the HTTP client reads these by itself
-            os.environ.setdefault(name, value)
-    return {**passed, **environ}
 
 
 def find(here: Surroundings) -> list[Finding]:

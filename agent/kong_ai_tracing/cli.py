@@ -137,7 +137,7 @@ def run(
     dry_run: DryRunOption = False,
 ) -> None:
     """Tail Kong's log and deliver its traces. Stays in the foreground until SIGTERM or Ctrl-C."""
-    settings = load_settings(config)
+    settings = load_settings(config, needs_keys=not dry_run)
     from kong_ai_tracing import daemon
 
     set_up_logging(settings)
@@ -166,7 +166,7 @@ def backfill(
     dry_run: DryRunOption = False,
 ) -> None:
     """Deliver log files that already exist. Started again, it resumes where it stopped."""
-    settings = load_settings(config, needs_logs=False)
+    settings = load_settings(config, needs_logs=False, needs_keys=not dry_run)
     from kong_ai_tracing import backfill
     from kong_ai_tracing.selection import selection_of
 
@@ -345,12 +345,14 @@ app.command()(kong_config)
 @config_app.command("show")
 def config_show(config: ConfigOption = None) -> None:
     """Print the configuration in force. Each value comes with its source; keys are masked."""
+    from kong_ai_tracing.checks.units import as_the_service_has_it
     from kong_ai_tracing.config import load
     from kong_ai_tracing.config.template import effective
 
-    loaded = or_exit(lambda: load(config, os.environ, needs_logs=False, needs_keys=False))
+    environ = as_the_service_has_it(config, os.environ)
+    loaded = or_exit(lambda: load(config, environ, needs_logs=False, needs_keys=False))
     typer.echo(f"# {loaded.path}" if loaded.path else "# no configuration file")
-    typer.echo(effective(loaded.config, loaded.sources), nl=False)
+    typer.echo(effective(loaded), nl=False)
 
 
 @config_app.command("init")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias, TypeVar
 
 import typer
 
+from kong_ai_tracing import commands
+
 if TYPE_CHECKING:
     from kong_ai_tracing.config import Config
 
@@ -17,12 +19,20 @@ _T = TypeVar("_T")
 EXIT_FAILED = 1
 EXIT_BAD_CONFIGURATION = 78
 
+
+def _remember(context: typer.Context, path: Path | None) -> Path | None:
+    # What the daemon says is read elsewhere: there a relative path would be another file.
+    commands.use_config(path.absolute() if path and context.info_name == "run" else path)
+    return path
+
+
 ConfigOption: TypeAlias = Annotated[
     Path | None,
     typer.Option(
         "--config",
         "-c",
         metavar="PATH",
+        callback=_remember,
         help="Configuration file. Without it: $KONG_AI_TRACING_CONFIG, else"
         " /etc/kong-ai-tracing/config.toml if there is one.",
         show_default=False,
@@ -38,9 +48,11 @@ def load_settings(path: Path | None, *, needs_logs: bool = True, needs_keys: boo
 
 def read_settings(path: Path | None, *, needs_logs: bool = True, needs_keys: bool = True) -> Config:
     """The configuration. Raises ConfigError."""
+    from kong_ai_tracing.checks.units import as_the_service_has_it
     from kong_ai_tracing.config import load_config
 
-    return load_config(path, os.environ, needs_logs=needs_logs, needs_keys=needs_keys)
+    environ = as_the_service_has_it(path, os.environ)
+    return load_config(path, environ, needs_logs=needs_logs, needs_keys=needs_keys)
 
 
 def load_for_offline_use(path: Path | None) -> Config:

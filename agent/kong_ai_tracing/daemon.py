@@ -225,7 +225,7 @@ async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
 def _dry_run(project: Project, whole: Config) -> int:
     with contextlib.closing(Store.copy_in_memory(project.config.state_dir)) as store:
         store.begin_new_account()  # a copy: what the daemon counted so far is not of this run
-        nowhere = assembly.Nowhere(assembly.destination_of(project.config))
+        nowhere = assembly.Nowhere(assembly.wire_form_of(project.config))
 
         async def read_all() -> int:
             service, _ = parts_of(project, whole, store, store.restore(), nowhere)

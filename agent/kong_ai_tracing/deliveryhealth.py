@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
 from kong_ai_tracing.progress import Refusal
@@ -79,10 +80,11 @@ class DeliveryHealth:
         # Without the server's words, which may repeat what was sent: the store has them.
         status, _, _ = refusals[0].reason.partition(" ")
         log.error(
-            "delivery.refused destination=%s spans=%d reason=%r note='see kong-ai-tracing refused list'",
+            "delivery.refused destination=%s spans=%d reason=%r note=%r",
             self._name,
             len(refusals),
             status if status.isdigit() else refusals[0].reason,
+            f"see {command('refused list')}",
         )
 
     def tell_dropped(self) -> None:

@@ -10,6 +10,7 @@ from msgspec import MsgspecError
 
 from kong_ai_tracing import localrecords
 from kong_ai_tracing.batches import Body
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.localstore import LocalStore
 from kong_ai_tracing.outcomes import Accepted, Outcome, Refused, TryLater
 from kong_ai_tracing.spans import Span
@@ -48,7 +49,7 @@ class Local:
         except MsgspecError:
             return Refused(
                 "it was made for Langfuse, while langfuse_enabled was true: set it again, then"
-                " kong-ai-tracing refused retry --all"
+                f" {command('refused retry --all')}"
             )
         return Accepted()
 

@@ -18,6 +18,7 @@ from typing import Literal
 from msgspec import Struct, field
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.notices import Notices
 
 _UNREADABLE_SUFFIXES = (".lz4", ".zip", ".lzma", ".Z", ".br")
@@ -304,6 +305,6 @@ def _directory_problem(error: OSError) -> str:
     if isinstance(error, (FileNotFoundError, NotADirectoryError)):
         return "the directory does not exist (yet); it is looked for again. Check log_paths"
     return (
-        f"the directory cannot be listed ({error.strerror}); what is open is read on, new files are not "
-        "seen. Give the daemon's user read and execute permission on it: kong-ai-tracing check says how"
+        f"the directory cannot be listed ({error.strerror}); what is open is read on, new files are not seen."
+        f" Give the daemon's user read and execute permission on it: {command('check')} says how"
     )

@@ -14,6 +14,7 @@ from typing import BinaryIO
 
 import msgspec
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.refusedbodies import Details, Entry, otlp_request, spans_in
@@ -109,7 +110,8 @@ class _Refused:
         by_id = {self.id_of(state, body): (state, body) for state, body in self.all()}
         unknown = [each for each in ids if each not in by_id]
         if unknown:
-            raise UnknownNameError(f"nothing refused has the id {', '.join(unknown)}; see refused list")
+            listing = command("refused list")
+            raise UnknownNameError(f"nothing refused has the id {', '.join(unknown)}; see {listing}")
         return [by_id[each] for each in dict.fromkeys(ids)]
 
     def id_of(self, state: State, body: RefusedBody) -> str:

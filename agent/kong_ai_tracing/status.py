@@ -17,6 +17,8 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.checks.logaccess import matching_files
+from kong_ai_tracing.checks.units import unit_is_installed
+from kong_ai_tracing.commands import about_the_service, command, service_command
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.copies import Heads
 from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord
@@ -31,9 +33,6 @@ from kong_ai_tracing.storestatus import StoreStatus, read_status
 from kong_ai_tracing.storetrouble import Trouble, read_trouble
 from kong_ai_tracing.tracejson import rfc3339
 
-_NEVER_RUN = (
-    "nothing has run with this state_dir yet: systemctl start kong-ai-tracing, or kong-ai-tracing run"
-)
 _STALLED_SECONDS = 30.0
 _DOWN_SECONDS = 60.0
 _NEARLY_FULL = 0.8
@@ -75,7 +74,7 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
         files = [_with_deletion(file, status.rotations, now) for file in files]
     report = Report(
         "never_run",
-        [_NEVER_RUN],
+        [f"nothing has run with this state_dir yet: {_start()}"],
         str(config.state_dir),
         running,
         lag_bytes=sum(file.lag_bytes or 0 for file in files),
@@ -243,6 +242,10 @@ def _size_of(path: Path, identity: tuple[int, int]) -> int | None:
     except OSError:
         return None
     return status.st_size if (status.st_dev, status.st_ino) == identity else None
+
+
+def _start() -> str:
+    return service_command("start") if about_the_service() and unit_is_installed() else command("run")
 
 
 def _target(health: Mapping[str, Any], outbox: Outbox, refused_spans: int, now: float) -> Target:

@@ -6,6 +6,7 @@ import re
 
 from msgspec import Struct
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.quantities import counted, readable_span
 
 _LONGEST_REASON = 160
@@ -44,14 +45,14 @@ def sentence_of(view: View) -> str:
 def _reading(view: View) -> str:
     if view.unreadable and not view.files:
         more = f" and {len(view.unreadable) - 1} more" if len(view.unreadable) > 1 else ""
-        return f"cannot read {view.unreadable[0]}{more}; kong-ai-tracing check says how"
+        return f"cannot read {view.unreadable[0]}{more}; {command('check')} says how"
     if not view.following:
         return "looking for files"
     if not view.files:
         return "no file matches log_paths yet"
     text = f"reading {counted(view.files, 'file')}, {counted(view.behind_bytes, 'byte')} behind"
     if view.unreadable:
-        text += f", cannot read {counted(len(view.unreadable), 'other')}; kong-ai-tracing check says how"
+        text += f", cannot read {counted(len(view.unreadable), 'other')}; {command('check')} says how"
     return text
 
 

@@ -12,6 +12,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.localstore import TraceSummary
 from kong_ai_tracing.quantities import readable_size, readable_span
@@ -101,7 +102,7 @@ def _problems(history: History, report: Report, width: int) -> Iterable[Text]:
     for problem in problems[:_MOST_PROBLEMS]:
         yield _line(("! ", "bold red"), (visible(problem, max(20, 3 * width)), "red"))
     if len(problems) > _MOST_PROBLEMS:
-        yield _line((f"  and {len(problems) - _MOST_PROBLEMS} more: kong-ai-tracing status", "dim"))
+        yield _line((f"  and {len(problems) - _MOST_PROBLEMS} more: {command('status')}", "dim"))
 
 
 def _destinations(targets: Sequence[tuple[str, Target]], width: int) -> Table:

@@ -70,7 +70,7 @@ def run(config: Config, words: Sequence[str], selection: Selection, *, as_json: 
     else:
         from kong_ai_tracing.verifytext import print_findings
 
-        print_findings(findings)
+        print_findings(findings, words)
     return EXIT_MISSING if any(finding.missing for finding in findings) else EXIT_COMPLETE
 
 

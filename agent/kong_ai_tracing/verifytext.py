@@ -5,24 +5,28 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from shlex import quote
 
 from rich.console import Console
 from rich.table import Table
 
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.verifyreport import Finding, Hour
 
+_LONGEST_WORDS = 200
 _HOUR = timedelta(hours=1)
 _COLUMNS = ("calls", "accepted", "waiting", "refused", "unknown", "missing")
 
 
-def print_findings(findings: Sequence[Finding]) -> None:
+def print_findings(findings: Sequence[Finding], words: Sequence[str]) -> None:
+    """`words` named the files."""
     console = Console(file=sys.stdout, highlight=False)
     for finding in findings:
         if len(findings) > 1:
             console.print(finding.destination, markup=False)
         if finding.hours:
             console.print(_table(finding))
-        for note in _notes(finding):
+        for note in _notes(finding, words):
             console.print(note, markup=False, soft_wrap=True)
 
 
@@ -46,7 +50,7 @@ def _table(finding: Finding) -> Table:
     return table
 
 
-def _notes(finding: Finding) -> Iterator[str]:
+def _notes(finding: Finding, words: Sequence[str]) -> Iterator[str]:
     hours = finding.hours
     if hours:
         yield (
@@ -60,7 +64,7 @@ def _notes(finding: Finding) -> Iterator[str]:
         " another host delivered, or an earlier state directory, is missing here."
     )
     if finding.missing:
-        yield f"{finding.missing:,} calls are missing: kong-ai-tracing backfill of these files delivers them."
+        yield f"{finding.missing:,} calls are missing: {_backfill(words)} delivers them."
     if any(hour.unknown for hour in hours):
         yield (
             "Unknown: read by an older version or by a backfill with a selection, which did not note what it"
@@ -80,6 +84,11 @@ def _notes(finding: Finding) -> Iterator[str]:
             f"{finding.dropped_spans:,} spans were dropped by a full outbox, of hours that were not noted;"
             " they are among the accepted."
         )
+
+
+def _backfill(words: Sequence[str]) -> str:
+    named = " ".join(map(quote, words))
+    return command(f"backfill {named if len(named) <= _LONGEST_WORDS else 'of these files'}")
 
 
 def _end(hour: Hour) -> str:

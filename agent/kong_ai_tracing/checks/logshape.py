@@ -9,6 +9,7 @@ from shlex import quote
 from kong_ai_tracing.assembly import call_settings_of
 from kong_ai_tracing.checks.findings import Finding, Surroundings
 from kong_ai_tracing.checks.samples import Sample, last_lines, newest_of, sample_of
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.quantities import counted
 
 _BUFFER = "echo 'nginx_http_client_body_buffer_size = 1m' >> /etc/kong/kong.conf && kong reload"
@@ -165,7 +166,7 @@ def _lines(path: Path, sample: Sample) -> Iterator[Finding]:
             f"{path}: Kong's AI plugins write what this version does not know: {names}",
             "it may be shown under a general name, or not at all",
             "look for a newer kong-ai-tracing; preview shows what becomes of these lines",
-            f"kong-ai-tracing preview --limit 5 {path}",
+            command(f"preview --limit 5 {quote(str(path))}"),
         )
     if sample.damaged:
         yield Finding(

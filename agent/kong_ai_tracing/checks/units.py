@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
+
+from kong_ai_tracing.config.loading import CONFIG_VARIABLE, SYSTEM_CONFIG
 
 DROP_INS = "systemd/system/kong-ai-tracing.service.d"
 _UNIT = "systemd/system/kong-ai-tracing.service"
 _VARIABLES = "default/kong-ai-tracing"
+_PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir")
 _PLACES = (Path("/usr/lib"), Path("/lib"), Path("/etc"))
 
 
@@ -22,6 +27,18 @@ def drop_ins(etc: Path) -> list[str]:
         return [path.read_text() for path in sorted((etc / DROP_INS).glob("*.conf"))]
     except OSError:  # there are none, or they are not for this user
         return []
+
+
+def as_the_service_has_it(path: Path | None, environ: Mapping[str, str]) -> Mapping[str, str]:
+    """For root's question about the service: with the variables of the unit beside those of the shell."""
+    is_the_services = path in (None, SYSTEM_CONFIG) and not environ.get(CONFIG_VARIABLE)
+    if os.geteuid() != 0 or not is_the_services or not unit_is_installed():
+        return environ
+    passed = unit_environment(Path("/etc"))
+    for name, value in passed.items():
+        if name.lower() in _PROXIES:  # the HTTP client reads these by itself
+            os.environ.setdefault(name, value)
+    return {**passed, **environ}
 
 
 def unit_environment(etc: Path) -> dict[str, str]:

@@ -16,9 +16,10 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from kong_ai_tracing import commands
 from kong_ai_tracing.checks.units import drop_ins
 
-SERVICE_USER = "kong-ai-tracing"
+SERVICE_USER = commands.SERVICE_USER
 _MORE_GROUPS = re.compile(r"^SupplementaryGroups=(.*)$", re.MULTILINE)
 
 

@@ -9,11 +9,28 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec import Struct
+
 from kong_ai_tracing.config.problems import Problem
 from kong_ai_tracing.config.values import Given
 
 SYSTEM_SECRETS = Path("/etc/kong-ai-tracing/secrets")
+KEY_NAMES = ("langfuse_public_key", "langfuse_secret_key")
 _MAX_BYTES = 4096
+
+
+class Elsewhere(Struct, frozen=True):
+    """A key that was looked for and not read."""
+
+    source: str
+    trouble: str = ""
+    """Why nothing can be said of it, or why it could not be used."""
+
+
+class Unseen(Struct, frozen=True):
+    """A folder that this user may not look into; the key may be in it."""
+
+    folder: Path
 
 
 def key_from_elsewhere(
@@ -23,6 +40,21 @@ def key_from_elsewhere(
 
     `suffix` is what stands behind the name in the credentials folder for a project of its own.
     """
+    match place_of_key(name, given, environ, suffix=suffix):
+        case Path() as path:
+            return _read(path, f"{name}_file" if f"{name}_file" in given else name)
+        case str() as variable:
+            return Given(environ[variable].strip(), variable, is_text=True)
+        case Problem() as problem:
+            return problem
+        case _:
+            return None
+
+
+def place_of_key(
+    name: str, given: Mapping[str, Given], environ: Mapping[str, str], *, suffix: str = ""
+) -> Path | str | Problem | Unseen | None:
+    """The file that holds the key, or the environment variable; nothing is read."""
     itself, named_file = given.get(name), given.get(f"{name}_file")
     if itself and named_file and itself.is_text == named_file.is_text:
         reason = f"{name} is given in the same place"
@@ -32,15 +64,37 @@ def key_from_elsewhere(
     if itself and (itself.is_text or not named_file or not named_file.is_text):
         return None
     if named_file:
-        return _read(Path(str(named_file.value)), f"{name}_file")
-    if path := _credential(name + suffix, environ):
-        return _read(path, name)
-    if not suffix and (text := environ.get(name.upper(), "").strip()):
-        return Given(text, name.upper(), is_text=True)
-    return None
+        return Path(str(named_file.value))
+    credential = _credential(name + suffix, environ)
+    if isinstance(credential, Path):
+        return credential
+    if not suffix and environ.get(name.upper(), "").strip():
+        return name.upper()
+    return credential
 
 
-def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
+def unread_key(
+    name: str, given: Mapping[str, Given], environ: Mapping[str, str], *, suffix: str = ""
+) -> Elsewhere | None:
+    """Where a key would come from that is not needed now; None when it was given itself or by nobody."""
+    match place_of_key(name, given, environ, suffix=suffix):
+        case Path() as path:
+            try:
+                path.open("rb").close()
+            except OSError as error:
+                return Elsewhere(str(path), error.strerror or str(error))
+            return Elsewhere(str(path))
+        case str() as variable:
+            return Elsewhere(variable)
+        case Unseen() as unseen:
+            return Elsewhere(str(unseen.folder), "this user cannot look into it")
+        case Problem() as problem:
+            return Elsewhere(problem.source, problem.reason)
+        case _:
+            return None
+
+
+def _credential(name: str, environ: Mapping[str, str]) -> Path | Unseen | None:
     # Without systemd's folder, for example in a check by root, the place it is filled from.
     folder = Path(environ.get("CREDENTIALS_DIRECTORY") or SYSTEM_SECRETS)
     # LoadCredential= of a folder puts its name before each file's: "secrets_langfuse_secret_key".
@@ -49,7 +103,7 @@ def _credential(name: str, environ: Mapping[str, str]) -> Path | None:
             if path.exists():
                 return path
         except PermissionError:
-            return None
+            return Unseen(folder)
     return None
 
 

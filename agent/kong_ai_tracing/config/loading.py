@@ -11,15 +11,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 
 import msgspec
 from msgspec import Struct
 
 from kong_ai_tracing.config import values as typed
-from kong_ai_tracing.config.credentials import key_from_elsewhere
+from kong_ai_tracing.config.credentials import KEY_NAMES, Elsewhere, key_from_elsewhere, unread_key
 from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, LISTS, TABLES
 from kong_ai_tracing.config.problems import ConfigError, Problem, unknown_key, unknown_variable
-from kong_ai_tracing.config.repeated import read_list
+from kong_ai_tracing.config.repeated import named_items, read_list
 from kong_ai_tracing.config.rules import broken_rules
 from kong_ai_tracing.config.settings import Config
 from kong_ai_tracing.config.values import Given
@@ -42,6 +43,8 @@ class Loaded(Struct, frozen=True):
     """The file that was read, if any."""
     sources: dict[str, str]
     """For each key that was given: the words that say where."""
+    unread: dict[str, Elsewhere]
+    """Keys of Langfuse projects that were not read, because nothing is sent."""
 
 
 def load_config(
@@ -81,7 +84,8 @@ def load(
     problems += broken_rules(config, given, invalid, needs_logs=needs_logs, needs_keys=needs_keys)
     if problems:
         raise ConfigError(problems, path)
-    return Loaded(config, path, {name: one.source for name, one in given.items()})
+    unread = {} if needs_keys else _unread_keys(given, environ)
+    return Loaded(config, path, {name: one.source for name, one in given.items()}, unread)
 
 
 def find_config_file(environ: Mapping[str, str]) -> Path | None:
@@ -117,7 +121,7 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, Given] | None:
                 str(path),
                 f"the file cannot be read: {error.strerror}",
                 "name a file that is there, make it readable for this user, or write a new one with"
-                f" kong-ai-tracing config init --config {path}",
+                f" kong-ai-tracing config init --config {quote(str(path))}",
             )
         )
         return None
@@ -173,7 +177,7 @@ def _add_keys_from_elsewhere(
 ) -> set[str]:
     """Complete the two keys; the names of those that were given in a way that does not work."""
     broken: set[str] = set()
-    for name in ("langfuse_public_key", "langfuse_secret_key"):
+    for name in KEY_NAMES:
         match key_from_elsewhere(name, given, environ):
             case Given() as found:
                 given[name] = found
@@ -181,6 +185,15 @@ def _add_keys_from_elsewhere(
                 problems.append(problem)
                 broken.add(name)
     return broken
+
+
+def _unread_keys(given: Mapping[str, Given], environ: Mapping[str, str]) -> dict[str, Elsewhere]:
+    found = {name: unread_key(name, given, environ) for name in KEY_NAMES}
+    for place, item in named_items("destination", given):
+        keys = {key: Given(value, "") for key, value in item.items()}
+        suffix = f".{item.get('name')}"
+        found |= {f"{place}.{name}": unread_key(name, keys, environ, suffix=suffix) for name in KEY_NAMES}
+    return {name: one for name, one in found.items() if one is not None}
 
 
 def _add_langfuse_address(given: dict[str, Given], environ: Mapping[str, str]) -> None:

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from msgspec import NODEFAULT, Struct
 
 from kong_ai_tracing.config import values as typed
-from kong_ai_tracing.config.credentials import key_from_elsewhere
+from kong_ai_tracing.config.credentials import KEY_NAMES, key_from_elsewhere
 from kong_ai_tracing.config.keys import LIST_KEYS, LISTS
 from kong_ai_tracing.config.problems import Problem, shown, unknown_key
 from kong_ai_tracing.config.values import Given
 
-_KEY_NAMES = ("langfuse_public_key", "langfuse_secret_key")
+
+def named_items(name: str, given: Mapping[str, Given]) -> Iterator[tuple[str, dict[str, object]]]:
+    """The tables `[[name]]` as they were given, each with its place."""
+    one = given.get(name)
+    if one is None:
+        return
+    items = _from_text(one.value) if one.is_text else one.value
+    for number, item in enumerate(items if isinstance(items, list) else (), 1):
+        if isinstance(item, dict):
+            yield f"{name}[{number}]", item
 
 
 def read_list(
@@ -68,7 +77,7 @@ def _add_keys(
     problems: list[Problem],
 ) -> None:
     """A project's keys from its own files. The variables of Langfuse's SDKs are of the top-level project."""
-    for key in _KEY_NAMES:
+    for key in KEY_NAMES:
         match key_from_elsewhere(key, given, environ, suffix=f".{item.get('name')}"):
             case Given() as found:
                 given[key] = found

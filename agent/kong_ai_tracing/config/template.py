@@ -5,13 +5,14 @@ from __future__ import annotations
 import grp
 import os
 import textwrap
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from kong_ai_tracing.config.credentials import Elsewhere
 from kong_ai_tracing.config.keys import KEYS, LIST_KEYS, LISTS, TABLES, Key
-from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.config.loading import Loaded
 from kong_ai_tracing.config.tomltext import toml
-from kong_ai_tracing.secret import Secret
+from kong_ai_tracing.secret import MASK, Secret
 
 SERVICE_NAME = "kong-ai-tracing"
 _WIDTH = 100
@@ -47,8 +48,9 @@ def template() -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def effective(config: Config, sources: Mapping[str, str]) -> str:
+def effective(loaded: Loaded) -> str:
     """What is in force, key by key, with the place it came from; keys are masked."""
+    config, sources = loaded.config, loaded.sources
     lines: list[str] = []
     for table, keys in _by_table():
         if table:
@@ -56,13 +58,18 @@ def effective(config: Config, sources: Mapping[str, str]) -> str:
         holder = getattr(config, table) if table else config
         for key in keys:
             value = getattr(holder, key.key)
-            source = sources.get(key.name, "default")
-            lines.append(f"# {key.key} is not set" if value is None else f"{_line(key, value)}  # {source}")
+            if value is not None:
+                lines.append(f"{_line(key, value)}  # {sources.get(key.name, 'default')}")
+            else:
+                lines.append(_unread(key, loaded.unread.get(key.name)) or f"# {key.key} is not set")
     for name, list_keys in LIST_KEYS.items():
-        for item in getattr(config, name):
+        for number, item in enumerate(getattr(config, name), 1):
             lines += ["", f"[[{name}]]  # {sources[name]}"]
-            given = ((key, getattr(item, key.key)) for key in list_keys.values())
-            lines += [_line(key, value) for key, value in given if value != key.default]
+            for key in list_keys.values():
+                if (value := getattr(item, key.key)) != key.default:
+                    lines.append(_line(key, value))
+                elif unread := _unread(key, loaded.unread.get(f"{name}[{number}].{key.key}")):
+                    lines.append(unread)
     return "\n".join(lines) + "\n"
 
 
@@ -88,6 +95,15 @@ def _let_the_service_read(descriptor: int) -> None:
 
 def _line(key: Key, value: object) -> str:
     return f"{key.key} = {toml(str(value) if isinstance(value, Secret) else value)}"
+
+
+def _unread(key: Key, elsewhere: Elsewhere | None) -> str:
+    """The line of a key whose place is known, but not what it is."""
+    if elsewhere is None:
+        return ""
+    if elsewhere.trouble:
+        return f"# {key.key} may be in {elsewhere.source}: {elsewhere.trouble}"
+    return f"{key.key} = {toml(MASK)}  # {elsewhere.source}"
 
 
 def _by_table() -> Iterator[tuple[str, list[Key]]]:

@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+from kong_ai_tracing.commands import command, service_command
 from kong_ai_tracing.projects import LOCAL
 from kong_ai_tracing.rotationrisk import about
 from kong_ai_tracing.statuspage.situation import Situation
@@ -21,7 +22,6 @@ _LOST = {
     "calls_lost": "calls were lost",
     "bytes_lost": "bytes of the log were lost",
 }
-_CHECK = "kong-ai-tracing check says what is missing, and the command that grants it."
 
 
 class Concern(Struct, frozen=True):
@@ -32,6 +32,10 @@ class Concern(Struct, frozen=True):
     what: str
     todo: str
     destination: str = ""
+
+
+def _check() -> str:
+    return f"{command('check')} says what is missing, and the command that grants it."
 
 
 def not_alive(situation: Situation) -> list[str]:
@@ -93,13 +97,13 @@ def _of_the_daemon(situation: Situation) -> Iterator[Concern]:
         yield Concern(
             "warning",
             "The last reload was refused: the new configuration has problems",
-            "kong-ai-tracing config show names them. The old configuration is in force.",
+            f"{command('config show')} names them. The old configuration is in force.",
         )
 
 
 def _of_reading(one: Vitals) -> Iterator[Concern]:
     if one.stuck is not None:
-        todo = "systemctl restart kong-ai-tracing; nothing is lost by that. Please tell us what our log says."
+        todo = f"{service_command('restart')}; nothing is lost by that. Please tell us what our log says."
         yield Concern("bad", f"It hangs: {one.stuck} has not moved for half a minute", todo, one.name)
     if one.disk_fails:
         todo = "Make room, or repair the disk of the state directory. Reading waits, and goes on by itself."
@@ -112,9 +116,9 @@ def _of_reading(one: Vitals) -> Iterator[Concern]:
         yield Concern("bad", f"Reading waits: {one.paused}", todo, one.name)
     if one.unreadable:
         weight: Weight = "warning" if one.files else "bad"
-        yield Concern(weight, f"Cannot read {', '.join(one.unreadable[:3])}", _CHECK, one.name)
+        yield Concern(weight, f"Cannot read {', '.join(one.unreadable[:3])}", _check(), one.name)
     elif one.following and not one.files:
-        todo = "See that Kong's file-log plugin writes where log_paths looks. " + _CHECK
+        todo = "See that Kong's file-log plugin writes where log_paths looks. " + _check()
         yield Concern("warning", "No file matches log_paths", todo, one.name)
     for risk in one.risks:
         if risk.threatens:
@@ -128,7 +132,7 @@ def _of_delivery(one: Vitals) -> Iterator[Concern]:
         return
     who = "The local store" if one.name == LOCAL else "Langfuse"
     if one.holding:
-        todo = "kong-ai-tracing check tries keys and address. Everything is kept, and sent when it is right."
+        todo = f"{command('check')} tries keys and address. Everything is kept, and sent when it is right."
         yield Concern("bad", f"{who} refuses until somebody acts: {one.reason}", todo, one.name)
     else:
         todo = "Nothing, for now: it is tried again by itself, and what is read waits in the outbox."
@@ -144,7 +148,7 @@ def _of_the_state(name: str, report: Report) -> Iterator[Concern]:
         todo = "Look at its report.json, and remove the folder when you have: " + report.damaged_states[0]
         yield Concern("warning", "The state was damaged and built anew", todo, name)
     if report.refused_spans:
-        todo = "kong-ai-tracing refused list says why; kong-ai-tracing refused retry sends them again."
+        todo = f"{command('refused list')} says why; {command('refused retry --all')} sends them again."
         yield Concern("note", f"Langfuse refused {report.refused_spans:,} spans", todo, name)
     if report.set_aside_lines:
         what = f"{report.set_aside_lines:,} lines could not be read and were set aside"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from kong_ai_tracing import localschema
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.localstore import LocalTraces
 
@@ -81,5 +82,5 @@ def check_version(path: Path) -> None:
         whose = "an older" if version < localschema.VERSION else "a later"
         raise OperatorError(
             f"{path} was written by {whose} version of kong-ai-tracing; "
-            "let `kong-ai-tracing run` of this version open it once, or upgrade"
+            f"let `{command('run')}` of this version open it once, or upgrade"
         )
