@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -165,6 +167,28 @@ async def test_a_file_that_grew_after_it_was_copied_is_read_to_its_end(
     early.write_bytes(gzip.compress(b"".join(lines[:count])))
     grown.write_bytes(b"".join(lines))
     assert await read_all(archives(*([early, grown] if early_first else [grown, early]))) == text(lines)
+
+
+def test_a_copy_is_not_the_beginning_of_what_differs_only_at_its_end(tmp_path: Path) -> None:
+    """Both begin with the same kilobytes; the last byte of the shorter one decides."""
+    content = b"".join(LINES)
+    (tmp_path / "ai.log").write_bytes(content)
+    (tmp_path / "copy").write_bytes(content[:-300])
+    (tmp_path / "other").write_bytes(content[:-301] + b"?")
+    same = [{archive.place.name for archive in each} for each in archives(*tmp_path.iterdir()).by_content()]
+    assert sorted(same, key=len) == [{"other"}, {"ai.log", "copy"}]
+
+
+def test_of_many_files_only_a_little_is_kept_while_they_are_compared(tmp_path: Path) -> None:
+    """Not the beginning of each: of ten thousand files that would be hundreds of megabytes."""
+    for number in range(200):
+        (tmp_path / f"ai.log.{number}").write_bytes(kong_line(number, 1) + os.urandom(100_000))
+    tracemalloc.start()
+    source = archives(*tmp_path.iterdir())
+    _, peak_bytes = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(set(source.file_ids)) == 200
+    assert peak_bytes < 4 << 20
 
 
 async def test_lines_that_begin_alike_do_not_make_two_files_one(tmp_path: Path) -> None:

@@ -68,16 +68,10 @@ def open_content(path: str, raw: BinaryIO | None = None) -> tuple[BinaryIO, Bina
     return raw, raw
 
 
-class Descriptor(io.RawIOBase):
-    """A file by an open descriptor, with a position of its own, so that nobody else's is moved.
+class Seekable(io.RawIOBase):
+    """A file that is read from a position of its own. Who derives says its size, and what stands where."""
 
-    Closing it leaves the descriptor open unless it was told to `own` it.
-    """
-
-    def __init__(self, fd: int, *, own: bool = False) -> None:
-        self._fd = fd
-        self._own = own
-        self._position = 0
+    _position = 0
 
     def readable(self) -> bool:
         return True
@@ -89,9 +83,28 @@ class Descriptor(io.RawIOBase):
         return self._position
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: os.fstat(self._fd).st_size}[whence]
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
         self._position = base + offset
         return self._position
+
+    @property
+    def size(self) -> int:
+        raise NotImplementedError
+
+
+class Descriptor(Seekable):
+    """A file by an open descriptor, so that nobody else's position is moved.
+
+    Closing it leaves the descriptor open unless it was told to `own` it.
+    """
+
+    def __init__(self, fd: int, *, own: bool = False) -> None:
+        self._fd = fd
+        self._own = own
+
+    @property
+    def size(self) -> int:
+        return os.fstat(self._fd).st_size
 
     def readinto(self, room: Any) -> int:
         count = os.preadv(self._fd, [room], self._position)

@@ -5,7 +5,7 @@ A file is known by the beginning of its content, whatever its name and form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from hashlib import blake2b
@@ -19,7 +19,7 @@ from msgspec.structs import replace
 from kong_ai_tracing.archivefiles import Content
 from kong_ai_tracing.copies import Heads
 from kong_ai_tracing.errors import OperatorError
-from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord
+from kong_ai_tracing.identity import HEAD_BYTES, TELLING_BYTES, FileRecord, digest_of
 from kong_ai_tracing.lines import EMPTY_MARKER, Marker
 from kong_ai_tracing.remotefiles import RemoteReader
 from kong_ai_tracing.remotestores import RemoteFile
@@ -55,74 +55,110 @@ class Archive(Struct, frozen=True):
     compressed: bool
     size_bytes: int
     first_started_at_ms: float
-    head: bytes = b""
     parts: tuple[DeliveredPart, ...] = ()
     """What others seem to have delivered of it, first parts first, longer ones before shorter ones."""
 
 
-def telling(delivered: Iterable[FileRecord]) -> Heads[FileRecord]:
-    """Those parts that can be told from others: by their end where little of their beginning is known."""
-    return Heads(
-        one
-        for one in delivered
-        if one.head_length > HEAD_BYTES or min(one.head_length, one.marker.length) >= TELLING_BYTES
-    )
+class Look(Struct, frozen=True):
+    """An archive, and what tells its content from others. Of thousands of files the heads are too much."""
+
+    archive: Archive
+    beginning: bytes
+    """The first bytes; all of a head that is as short."""
+    samples: tuple[bytes, ...]
+    """Digests of the head's first 1, 2, 4, … KiB."""
+    earlier: FileRecord | None
+    """What an earlier run left of the same content."""
+
+    @property
+    def length(self) -> int:
+        return self.archive.record.head_length
+
+    @property
+    def digest(self) -> bytes:
+        return self.archive.record.head_digest
 
 
-def _parts(head: bytes, delivered: Heads[FileRecord]) -> tuple[DeliveredPart, ...]:
-    parts = [
-        DeliveredPart(one.begun, one.offset, one.marker, one.calls)
-        for one in delivered.find(head)
-        if one.begun is not None
-    ]
-    return tuple(sorted(parts, key=lambda part: (part.begin, -part.end)))
+class Memory:
+    """The contents that are known before anything is looked at: by an earlier run, and by others."""
+
+    def __init__(self, records: Iterable[FileRecord], delivered: Iterable[FileRecord]) -> None:
+        """`delivered` are the parts that somebody else delivered."""
+        self.records = list(records)
+        self._by_digest = {record.head_digest: record for record in self.records}
+        self._lengths = {record.head_length for record in self.records} - {0}
+        # Only those that can be told from others: by their end where little of their beginning is known.
+        self._delivered = Heads(
+            one
+            for one in delivered
+            if one.head_length > HEAD_BYTES or min(one.head_length, one.marker.length) >= TELLING_BYTES
+        )
+
+    def earlier(self, head: bytes) -> FileRecord | None:
+        """The record of a file that began in the same way; a file may have grown since."""
+        for length in self._lengths:
+            if length <= len(head) and (record := self._by_digest.get(digest_of(head[:length]))):
+                return record
+        return None
+
+    def parts(self, head: bytes) -> tuple[DeliveredPart, ...]:
+        parts = [
+            DeliveredPart(one.begun, one.offset, one.marker, one.calls)
+            for one in self._delivered.find(head)
+            if one.begun is not None
+        ]
+        return tuple(sorted(parts, key=lambda part: (part.begin, -part.end)))
 
 
-def identified(
-    archives: list[Archive], records: list[FileRecord], delivered: Heads[FileRecord]
-) -> list[Archive]:
-    """Oldest first, each with the number and the position of its content; two may hold the same content."""
-    known = {record.head_digest: record for record in records}
-    lengths = {record.head_length for record in records} - {0}
-    next_id = max((record.file_id for record in records), default=0) + 1
-    found: list[Archive] = []
-    alike: dict[bytes, list[Archive]] = {}
+def identified(looks: Iterable[Look], memory: Memory) -> list[Archive]:
+    """Oldest first, each with the number and the position of its content; two may hold the same content.
+
+    Raises ArchiveError when one can no longer be read.
+    """
+    next_id = max((record.file_id for record in memory.records), default=0) + 1
+    found: list[tuple[Look, FileRecord]] = []
+    alike: dict[bytes, list[tuple[Look, FileRecord]]] = {}
     # The longest first: what is only the beginning of another file is known by that file.
-    for archive in sorted(archives, key=lambda archive: -len(archive.head)):
-        beginning = archive.head[:HEAD_BYTES]
-        longer = alike.setdefault(beginning, []) if len(beginning) == HEAD_BYTES else found
-        earlier = _recognised(archive.head, known, lengths) or _longer(archive.head, longer)
+    for look in sorted(looks, key=lambda look: -look.length):
+        longer = alike.setdefault(look.beginning, []) if len(look.beginning) == HEAD_BYTES else found
+        earlier = look.earlier or next((record for one, record in longer if _begins_with(one, look)), None)
         if earlier is not None:
             number, offset, marker = earlier.file_id, earlier.offset, earlier.marker
         else:
             number, offset, marker = next_id, 0, EMPTY_MARKER
             next_id += 1
-        record = replace(archive.record, file_id=number, offset=offset, marker=marker)
-        found.append(replace(archive, record=record))
-        alike.setdefault(beginning, []).append(found[-1])
+        one = look, replace(look.archive.record, file_id=number, offset=offset, marker=marker)
+        found.append(one)
+        alike.setdefault(look.beginning, []).append(one)
     # Of the same content the longest comes last, so that its head is the one that is stored.
     found.reverse()
     return sorted(
-        (replace(one, head=b"", parts=_parts(one.head, delivered)) for one in found),
+        (replace(look.archive, record=record) for look, record in found),
         key=lambda one: (one.first_started_at_ms, one.record.file_id),
     )
 
 
-def _recognised(head: bytes, known: Mapping[bytes, FileRecord], lengths: Iterable[int]) -> FileRecord | None:
-    """The record of a file that began in the same way; a file may have grown since."""
-    for length in lengths:
-        if length <= len(head) and (record := known.get(_digest(head[:length]))):
-            return record
-    return None
+def _begins_with(longer: Look, shorter: Look) -> bool:
+    """Does a head begin with all of another, which is not longer?"""
+    if shorter.length <= len(longer.beginning):
+        return shorter.length > 0 and longer.beginning.startswith(shorter.beginning)
+    if longer.samples[: len(shorter.samples)] != shorter.samples:
+        return False
+    if longer.length == shorter.length:
+        return longer.digest == shorter.digest
+    # Nearly certain by now, and rare: a copy that was made before the file had grown.
+    return _digest_again(longer.archive.place, shorter.length) == shorter.digest
 
 
-def _longer(head: bytes, found: list[Archive]) -> FileRecord | None:
-    """The record of a file that begins with all of this one."""
-    return next((one.record for one in found if head and one.head.startswith(head)), None)
-
-
-def _digest(head: bytes) -> bytes:
-    return blake2b(head, digest_size=16).digest()
+def _digest_again(place: Place, length: int) -> bytes:
+    try:
+        with closing(content_of(place)) as content:
+            head = bytearray()
+            while len(head) < length and (piece := content.read(min(length - len(head), _HEAD_BYTES))):
+                head += piece
+    except OSError as error:
+        raise ArchiveError(f"{place} cannot be read: {error}") from error
+    return digest_of(bytes(head))
 
 
 def content_of(place: Place) -> Content:
@@ -132,34 +168,67 @@ def content_of(place: Place) -> Content:
     return Content(place.name, cast(BinaryIO, RemoteReader(place)))
 
 
-def looks_at(places: Sequence[Place], max_head_bytes: int) -> list[Archive]:
-    local = [_look_at(place, max_head_bytes) for place in places if isinstance(place, Path)]
+def looks_at(places: Sequence[Place], memory: Memory, max_head_bytes: int) -> list[Look]:
+    """What lies at these places, and which of it is known. Raises ArchiveError or RemoteError."""
+    looking = _Looking(memory, max_head_bytes)
+    local = [looking.at(place) for place in places if isinstance(place, Path)]
     remote = [place for place in places if not isinstance(place, Path)]
     if not remote:
         return local
     with ThreadPoolExecutor(_LOOKS_AT_ONCE) as threads:
-        return local + list(threads.map(lambda file: _look_at_remote(file, max_head_bytes), remote))
+        return local + list(threads.map(looking.at_remote, remote))
 
 
-def _look_at(path: Path, max_head_bytes: int) -> Archive:
-    """What a file is, and its beginning; nothing more is read."""
-    try:
-        if path.is_dir():
-            raise ArchiveError(f"{path} is a directory; name its files, for example {path}/*.log*")
-        status = path.stat()
-        with closing(Content(str(path))) as content:
-            seen = _Seen(path, str(path.absolute()), status.st_size, status.st_mtime * 1000)
-            return _archive_of(seen, content, max_head_bytes, device=status.st_dev, inode=status.st_ino)
-    except OSError as error:
-        raise ArchiveError(f"{path} cannot be read: {error}") from error
+class _Looking(Struct, frozen=True):
+    """How files are looked at."""
 
+    memory: Memory
+    max_head_bytes: int
 
-def _look_at_remote(file: RemoteFile, max_head_bytes: int) -> Archive:
-    """The same of an object: it is known by its beginning alone, wherever it is moved."""
-    reader = RemoteReader(file)
-    with closing(Content(file.name, cast(BinaryIO, reader))) as content:
-        seen = _Seen(file, file.name, reader.size, reader.modified_ms)
-        return _archive_of(seen, content, max_head_bytes)
+    def at(self, path: Path) -> Look:
+        """What a file is, and its beginning; nothing more is read."""
+        try:
+            if path.is_dir():
+                raise ArchiveError(f"{path} is a directory; name its files, for example {path}/*.log*")
+            status = path.stat()
+            with closing(Content(str(path))) as content:
+                seen = _Seen(path, str(path.absolute()), status.st_size, status.st_mtime * 1000)
+                return self._look(seen, content, device=status.st_dev, inode=status.st_ino)
+        except OSError as error:
+            raise ArchiveError(f"{path} cannot be read: {error}") from error
+
+    def at_remote(self, file: RemoteFile) -> Look:
+        """The same of an object: it is known by its beginning alone, wherever it is moved."""
+        reader = RemoteReader(file)
+        with closing(Content(file.name, cast(BinaryIO, reader))) as content:
+            return self._look(_Seen(file, file.name, reader.size, reader.modified_ms), content)
+
+    def _look(self, seen: _Seen, content: Content, *, device: int = 0, inode: int = 0) -> Look:
+        head = _read_head(content, self.max_head_bytes)
+        if not head and content.damage:
+            raise ArchiveError(f"{seen.name} cannot be read: {content.damage}")
+        record = FileRecord(
+            file_id=0,
+            path=seen.name,
+            device=device,
+            inode=inode,
+            generation=None,
+            head_length=len(head),
+            head_digest=digest_of(head),
+            offset=0,
+            marker=EMPTY_MARKER,
+            begun=0,
+        )
+        started_at_ms = _started_at_ms(head) or seen.modified_ms
+        archive = Archive(
+            seen.place,
+            record,
+            content.compressed,
+            seen.size_bytes,
+            started_at_ms,
+            parts=self.memory.parts(head),
+        )
+        return Look(archive, head[:HEAD_BYTES], _samples(head), self.memory.earlier(head))
 
 
 class _Seen(Struct, frozen=True):
@@ -171,26 +240,14 @@ class _Seen(Struct, frozen=True):
     modified_ms: float
 
 
-def _archive_of(
-    seen: _Seen, content: Content, max_head_bytes: int, *, device: int = 0, inode: int = 0
-) -> Archive:
-    head = _read_head(content, max_head_bytes)
-    if not head and content.damage:
-        raise ArchiveError(f"{seen.name} cannot be read: {content.damage}")
-    record = FileRecord(
-        file_id=0,
-        path=seen.name,
-        device=device,
-        inode=inode,
-        generation=None,
-        head_length=len(head),
-        head_digest=_digest(head),
-        offset=0,
-        marker=EMPTY_MARKER,
-        begun=0,
-    )
-    started_at_ms = _started_at_ms(head) or seen.modified_ms
-    return Archive(seen.place, record, content.compressed, seen.size_bytes, started_at_ms, head)
+def _samples(head: bytes) -> tuple[bytes, ...]:
+    digest, samples = blake2b(digest_size=16), []
+    begin, end = 0, HEAD_BYTES
+    while end <= len(head):
+        digest.update(head[begin:end])
+        samples.append(digest.digest())
+        begin, end = end, 2 * end
+    return tuple(samples)
 
 
 def _read_head(content: Content, max_bytes: int) -> bytes:

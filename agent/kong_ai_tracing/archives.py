@@ -19,11 +19,11 @@ from kong_ai_tracing.archivelooks import (
     Archive,
     ArchiveError,
     DeliveredPart,
+    Memory,
     Place,
     content_of,
     identified,
     looks_at,
-    telling,
 )
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.identity import FileRecord, Position
@@ -61,8 +61,9 @@ class Archives:
         delivered: Iterable[FileRecord] = (),
         max_line_bytes: int,
     ) -> None:
-        looks = looks_at(list(dict.fromkeys(places)), max_line_bytes)
-        self._begin(identified(looks, list(records), telling(delivered)), max_line_bytes)
+        memory = Memory(records, delivered)
+        looks = looks_at(list(dict.fromkeys(places)), memory, max_line_bytes)
+        self._begin(identified(looks, memory), max_line_bytes)
 
     @classmethod
     def of(cls, archives: Sequence[Archive], *, max_line_bytes: int) -> Archives:

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
-import os
 import re
 from concurrent.futures import Future
 from datetime import datetime
@@ -19,6 +17,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from kong_ai_tracing.archivefiles import Seekable
 from kong_ai_tracing.remotestores import RemoteChangedError, RemoteFile, RemoteStore, store_of
 
 FIRST_BLOCK_BYTES = 256 << 10
@@ -57,14 +56,13 @@ class _Blocks(Protocol):
     def modified_ms(self) -> float: ...
 
 
-class RemoteReader(io.RawIOBase):
+class RemoteReader(Seekable):
     """Reads one object; any thread, one at a time. Raises RemoteError."""
 
     def __init__(self, file: RemoteFile) -> None:
         self._file = file
         self._store = store = store_of(file.scheme)
         self._blocks: _Blocks = (_Download if store.kind == "http" else _Ranges)(store, file)
-        self._position = 0
         self._start = 0
         self._block = b""
         self._pending: Future[bytes] | None = None
@@ -79,20 +77,6 @@ class RemoteReader(io.RawIOBase):
     @property
     def modified_ms(self) -> float:
         return self._blocks.modified_ms
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = base + offset
-        return self._position
 
     def readinto(self, room: Any) -> int:
         view = memoryview(room)
