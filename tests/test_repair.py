@@ -99,6 +99,15 @@ def test_what_was_adjusted_before_stays_named() -> None:
     assert adjusted(sent(replace(SPAN, observation=observation))) == "model,user_id"
 
 
+def test_the_escape_of_a_nul_as_a_text_is_no_nul() -> None:
+    """A label may speak of one; only a real one does harm."""
+    spoken = replace(OBSERVATION, model="\\u0000", metadata={"say": ["\\u0000", "\\\\u0000"]})
+    assert adjusted(sent(replace(SPAN, observation=spoken))) is None
+    for metadata in ({"deep": [{"\0": 1}]}, {"after": "\\\0"}):
+        meant = replace(OBSERVATION, metadata=metadata)
+        assert adjusted(sent(replace(SPAN, observation=meant))) == "metadata"
+
+
 TEXTS = st.text(st.characters(codec=None), max_size=40)
 
 

@@ -69,7 +69,9 @@ class Run(Struct, frozen=True):
 
 def may_hold(text: bytes) -> bool:
     """Whether it is worth looking for runs."""
-    return next(_candidates(text, _FEW), None) is not None
+    # Most texts are passed in one go, without asking anybody else.
+    passed = _end(_OTHER.match(text)) + _LEAP >= len(text)
+    return not passed and next(_candidates(text, _FEW), None) is not None
 
 
 def runs_in(text: bytes) -> Iterator[Run]:

@@ -7,7 +7,9 @@ JSON strings because it would keep OTLP's own maps as raw text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -47,6 +49,12 @@ _ERROR = b',"status":{"code":2,"message":%b}'
 
 _ESCAPES = ((b"\\", rb"\\"), (b'"', rb"\""), (b"\n", rb"\n"), (b"\r", rb"\r"), (b"\t", rb"\t"))
 """No other control character can stand in a JSON text, and these only between its values."""
+_NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
+"""As an escape, and not as the text of one."""
+
+
+class _HarmfulError(TypeError):
+    """There is a NUL in a label."""
 
 
 def encode(span: Span) -> bytes:
@@ -57,9 +65,9 @@ def encode(span: Span) -> bytes:
     """
     try:
         before, after = _before(span), _after(span)
-    except TypeError:  # a lone surrogate, or a number beyond 64 bits
+    except TypeError:  # a NUL, a lone surrogate, or a number beyond 64 bits
         before = after = b""
-    if not before or not is_sound(span, before, after):
+    if not before or not is_sound(span, len(before) + len(after)):
         span = repaired(span)
         before, after = _before(span), _after(span)
     observation = span.observation
@@ -83,12 +91,11 @@ def _before(span: Span) -> bytes:
             % (
                 span.trace_id.encode(),
                 span.id.encode(),
-                orjson.dumps(observation.name),
+                _quoted(observation.name),
                 observation.started_at_ms,
                 observation.ended_at_ms,
             ),
-            _TYPE % orjson.dumps(observation.type),
-            _text(b"observation.level", observation.level),
+            _kind(observation.type, observation.level),
             _text(b"observation.status_message", observation.status_message),
             _text(b"observation.model.name", observation.model),
             _object(b"observation.model.parameters", observation.model_parameters),
@@ -122,12 +129,31 @@ def _after(span: Span) -> bytes:
     )
 
 
+@lru_cache
+def _kind(type_: str, level: str) -> bytes:
+    """There are few of them."""
+    return _TYPE % _quoted(type_) + _text(b"observation.level", level)
+
+
 def _text(key: bytes, value: str | None) -> bytes:
-    return _TEXT % (key, orjson.dumps(value)) if value else b""
+    return _TEXT % (key, _quoted(value)) if value else b""
 
 
 def _object(key: bytes, value: dict[str, Any]) -> bytes:
-    return _TEXT % (key, orjson.dumps(orjson.dumps(value).decode())) if value else b""
+    return _TEXT % (key, orjson.dumps(_harmless(orjson.dumps(value)).decode())) if value else b""
+
+
+def _quoted(value: str) -> bytes:
+    if "\0" in value:
+        raise _HarmfulError
+    return orjson.dumps(value)
+
+
+def _harmless(text: bytes) -> bytes:
+    """A JSON text without NUL; nearly none has any escape."""
+    if b"\\" in text and _NUL.search(text):
+        raise _HarmfulError
+    return text
 
 
 def _prompt(observation: Observation) -> bytes:
@@ -140,7 +166,7 @@ def _prompt(observation: Observation) -> bytes:
 def _tags(tags: Sequence[str]) -> bytes:
     if not tags:
         return b""
-    return _TEXTS % (b"trace.tags", orjson.dumps([{"stringValue": tag} for tag in tags])[1:-1])
+    return _TEXTS % (b"trace.tags", _harmless(orjson.dumps([{"stringValue": tag} for tag in tags]))[1:-1])
 
 
 def _content(name: bytes, text: bytes | None) -> tuple[bytes, ...]:

@@ -36,8 +36,11 @@ class Protected(Struct):
     """Calls as they may leave, and what was kept back or goes another way."""
 
     calls: list[AICall] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
+    counts: dict[str, int] = field(default_factory=dict)
     media: list[Attachment] = field(default_factory=list)
+
+    def count(self, name: str, number: int = 1) -> None:
+        self.counts[name] = self.counts.get(name, 0) + number
 
 
 class Protection(Struct, frozen=True):
@@ -53,12 +56,12 @@ class Protection(Struct, frozen=True):
         for call in calls:
             allowed = self.privacy.apply(call)
             if allowed is None:
-                done.counts[SAMPLED_OUT] += 1
+                done.count(SAMPLED_OUT)
                 continue
             allowed = self._without_media(allowed, done)
             cleaned, found = self.redactor.redact(allowed)
-            if found:
-                done.counts.update({f"redacted_{kind}": count for kind, count in found.items()})
+            for kind, number in found.items():
+                done.count(f"redacted_{kind}", number)
             done.calls.append(cleaned)
         return done
 
@@ -90,7 +93,7 @@ class Protection(Struct, frozen=True):
 
         def named(medium: Medium, name: str) -> str:
             types[medium.content_type] += 1
-            if not self._is_uploaded(medium, done.counts):
+            if not self._is_uploaded(medium, done):
                 return medium.placeholder
             done.media.append(Attachment(trace_id, observation_id, name, medium))
             return medium.reference
@@ -98,14 +101,14 @@ class Protection(Struct, frozen=True):
         question, answer = cleaned(observation.input, "input"), cleaned(observation.output, "output")
         if not types:
             return observation
-        done.counts[REPLACED] += types.total()
+        done.count(REPLACED, types.total())
         metadata = observation.metadata | {MEDIA: dict(sorted(types.items()))}
         return replace(observation, input=question, output=answer, metadata=metadata)
 
-    def _is_uploaded(self, medium: Medium, counts: Counter[str]) -> bool:
+    def _is_uploaded(self, medium: Medium, done: Protected) -> bool:
         if not self.media.upload or medium.content_type not in UPLOADED:
             return False
         if self.media.has_room(len(medium.data)):
             return True
-        counts[NO_ROOM] += 1
+        done.count(NO_ROOM)
         return False

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any, TypeVar
 
 import orjson
@@ -198,42 +199,36 @@ class Redactor:
         return found if isinstance(found, dict) else {UNSEARCHED: found}
 
 
+_LABELS_OF_OBSERVATION = attrgetter(
+    "name",
+    "status_message",
+    "provider",
+    "model",
+    "prompt_name",
+    "model_parameters",
+    "usage_details",
+    "cost_details",
+    "metadata",
+)
+_LABELS_OF_CONTEXT = attrgetter(
+    "trace_name", "environment", "user_id", "session_id", "tags", "release", "version", "metadata"
+)
+
+
 def _all_of_it(call: AICall) -> bytes:
     """Everything that a call says, as one JSON text: to look through it once costs least."""
-    context = call.context
-    observations = [call.observation, *[child.observation for child in call.children]]
-    said = (
-        [_labels(each) for each in observations],
-        context.trace_name,
-        context.environment,
-        context.user_id,
-        context.session_id,
-        context.tags,
-        context.release,
-        context.version,
-        context.metadata,
-        call.passed_over,
-    )
+    observation = call.observation
+    labels = [_LABELS_OF_CONTEXT(call.context), call.passed_over, _LABELS_OF_OBSERVATION(observation)]
+    texts = [b"[null", observation.input or b"null", observation.output or b"null"]
+    for child in call.children:
+        labels.append(_LABELS_OF_OBSERVATION(child.observation))
+        texts += (child.observation.input or b"null", child.observation.output or b"null")
     try:
-        labels = orjson.dumps(said)
+        texts.append(orjson.dumps(labels))
     except TypeError:  # a lone surrogate, or a number beyond 64 bits
-        labels = dump(said)
-    bodies = [body for each in observations for body in (each.input, each.output) if body]
-    return b",".join((b"[null", *bodies, labels + b"]"))
-
-
-def _labels(observation: Observation) -> tuple[Any, ...]:
-    return (
-        observation.name,
-        observation.status_message,
-        observation.provider,
-        observation.model,
-        observation.prompt_name,
-        observation.model_parameters,
-        observation.usage_details,
-        observation.cost_details,
-        observation.metadata,
-    )
+        texts.append(dump(labels))
+    texts.append(b"null]")
+    return b",".join(texts)
 
 
 def _encoded(text: str) -> bytes:

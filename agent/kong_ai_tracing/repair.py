@@ -32,17 +32,16 @@ _LARGEST_COUNT = 2**53
 _HARMFUL = re.compile("[\x00\ud800-\udfff]")
 
 
-def is_sound(span: Span, before: bytes, after: bytes) -> bool:
-    """A quick look at a span and at what stands before and after its input and output when encoded."""
+def is_sound(span: Span, label_bytes: int) -> bool:
+    """A quick look at a span, whose wire form takes so much beside input and output."""
     observation = span.observation
-    return (
-        len(before) + len(after) <= MAX_LABEL_BYTES
-        and b"u0000" not in before
-        and b"u0000" not in after
-        and EARLIEST_MS < observation.started_at_ms <= observation.ended_at_ms < LATEST_MS
-        and all(map(_is_count, observation.usage_details.values()))
-        and all(map(_is_cost, observation.cost_details.values()))
-    )
+    if not EARLIEST_MS < observation.started_at_ms <= observation.ended_at_ms < LATEST_MS:
+        return False
+    # Loops, because a call for each number takes twice as long.
+    for tokens in observation.usage_details.values():
+        if type(tokens) is not int or not 0 <= tokens < _LARGEST_COUNT:
+            return False
+    return label_bytes <= MAX_LABEL_BYTES and all(map(_is_cost, observation.cost_details.values()))
 
 
 def repaired(span: Span) -> Span:
