@@ -16,7 +16,7 @@ DEB := dist/kong-ai-tracing_$(VERSION)_$(DEB_ARCHITECTURE).deb
 WHEEL := dist/kong_ai_tracing-$(VERSION)-py3-none-any.whl
 
 .DEFAULT_GOAL := help
-.PHONY: test-service help demo test fuzz storm soak kill-matrix check lint format bench bench-redaction bench-view bench-cluster screenshots deb wheel test-deb release-check \
+.PHONY: test-service help demo test fuzz storm storms soak kill-matrix check lint format bench bench-redaction bench-view bench-cluster screenshots deb wheel test-deb release-check \
 	setup setup-dev lock clean
 
 help: ## show this list
@@ -31,6 +31,10 @@ test: setup-dev ## run the whole test suite
 storm: setup-dev ## kill it at random for some minutes, under rotation and outages; print what was lost
 	$(BIN)/python tests/storm.py $(STORM_ARGS)
 	$(BIN)/python tests/storm.py --shared $(STORM_ARGS)
+
+storms: setup-dev ## the same with a second project, reloads, a full outbox, other forms and a backfill beside it
+	for extra in second,reload,config,forms cap,reload drop,config past,config,forms; do \
+		$(BIN)/python tests/storm.py --with $$extra $(STORM_ARGS) || exit 1; done
 
 soak: setup-dev ## let it run for an hour (SOAK_MINUTES) under rotation, bursts and outages; print what it took
 	$(BIN)/python tests/soak.py --minutes $(or $(SOAK_MINUTES),60)

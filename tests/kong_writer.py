@@ -13,19 +13,26 @@ path again, as `kong reload` does.
 from __future__ import annotations
 
 import argparse
+import bz2
 import gzip
 import itertools
 import json
+import lzma
 import os
 import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 START_MS = 1_795_420_248_000
 SHARED_START_MS = 1_750_000_000_000
@@ -33,6 +40,12 @@ SHARED_STEP_MS = 20
 """Between the starts of two lines of a writer whose calls share traces."""
 LATE_BLOCKS = {5: 10, 14: 50}
 """Place within a block of 15 calls → so many blocks (300 ms each) earlier its trace began: 3 s and 15 s."""
+FORMS: dict[str, Callable[[bytes], bytes]] = {
+    ".gz": lambda data: gzip.compress(data, 1),
+    ".zst": zstd.compress,
+    ".xz": lzma.compress,
+    ".bz2": bz2.compress,
+}
 ROTATIONS = ("create", "copytruncate", "nocreate", "numbered")
 
 
@@ -68,7 +81,9 @@ def shared_trace_id(trace: int) -> str:
     return sha256(digest.encode()).hexdigest()[:32] if trace % 2 else digest
 
 
-def kong_line(writer: int, seq: int, padding_bytes: int = 0, *, shared: bool = False) -> bytes:
+def kong_line(
+    writer: int, seq: int, padding_bytes: int = 0, *, shared: bool = False, service: str = "openai-gw"
+) -> bytes:
     """One chat call through ai-proxy. Its length varies, and every seventh has text beyond ASCII."""
     prompt = f"writer {writer} line {seq} " + "word " * (seq % 50) + "x" * padding_bytes
     answer = "Grüße 😀" if seq % 7 == 0 else "Hello"
@@ -107,7 +122,7 @@ def kong_line(writer: int, seq: int, padding_bytes: int = 0, *, shared: bool = F
         "source": "upstream",
         "latencies": {"request": duration_ms, "proxy": 405, "kong": 7, "receive": 0},
         "tries": [{"ip": "162.159.140.245", "port": 443, "balancer_start": START_MS, "balancer_latency": 0}],
-        "service": {"name": "openai-gw", "host": "localhost", "port": 32000},
+        "service": {"name": service, "host": "localhost", "port": 32000},
         "route": {"name": "openai-chat", "paths": ["/ai/chat"]},
         "client_ip": "10.42.0.17",
         "started_at": started_at,
@@ -146,7 +161,8 @@ def write(options: argparse.Namespace) -> None:
             os.close(log)
             log = _open_log(options.log)
             reload.clear()
-        os.write(log, kong_line(options.writer, seq, options.padding, shared=options.shared))
+        line = kong_line(options.writer, seq, options.padding, shared=options.shared, service=options.service)
+        os.write(log, line)
         os.write(notes, f"{options.writer} {seq}\n".encode())
         if options.rate:
             time.sleep(max(0.0, began + (number + 1) / options.rate - time.monotonic()))
@@ -172,20 +188,20 @@ def rotate(log: Path, how: str, keep: int = 50) -> None:
 
 def _shift(log: Path, keep: int) -> None:
     """`.1` becomes `.2` and so on; what would be more than `keep` is deleted."""
-    for number, suffix in itertools.product(range(keep, 0, -1), ("", ".gz")):
+    for number, suffix in itertools.product(range(keep, 0, -1), ("", *FORMS)):
         old = log.with_name(f"{log.name}.{number}{suffix}")
         if old.exists():
             younger = log.with_name(f"{log.name}.{number + 1}{suffix}")
             old.unlink() if number == keep else old.rename(younger)
 
 
-def compress(rotated: Path) -> None:
+def compress(rotated: Path, form: str = ".gz") -> None:
     """As logrotate does: whole under its name, then the plain one goes."""
     unfinished = rotated.with_name(f".{rotated.name}.unfinished")
-    unfinished.write_bytes(gzip.compress(rotated.read_bytes(), 1))
+    unfinished.write_bytes(FORMS[form](rotated.read_bytes()))
     status = rotated.stat()
     os.utime(unfinished, ns=(status.st_atime_ns, status.st_mtime_ns))
-    unfinished.rename(f"{rotated}.gz")
+    unfinished.rename(f"{rotated}{form}")
     rotated.unlink()
 
 
@@ -276,6 +292,7 @@ def main() -> None:
     writing.add_argument("--rate", type=float, default=0, help="lines per second; 0: as fast as possible")
     writing.add_argument("--padding", type=int, default=0, help="more bytes in each prompt")
     writing.add_argument("--reopen", action="store_true", help="open and close around each line")
+    writing.add_argument("--service", default="openai-gw", help="name of the Kong service")
     writing.add_argument("--shared", action="store_true", help="let groups of 1 to 5 calls share a trace")
     rotating = commands.add_parser("rotate", help="rotate the log some times")
     rotating.add_argument("log", type=Path)

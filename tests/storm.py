@@ -2,6 +2,8 @@
 
     python tests/storm.py --seed 7 --kills 50 --lines 20000
 
+    python tests/storm.py --with second,reload,cap
+
 Three writers write at once: one keeps its first descriptor through every rotation, one opens the log anew
 for each line, one is told to after each rotation. At the end what was written is compared with what arrived.
 """
@@ -25,6 +27,7 @@ from typing import Any
 
 from kong_host import Host, wait_until
 from kong_writer import (
+    FORMS,
     LostAndFound,
     compress,
     lost_and_found,
@@ -34,6 +37,7 @@ from kong_writer import (
     shared_trace_id,
 )
 from langfuse_server import FakeLangfuse
+from storm_extras import NAMES, Extras
 
 WRITERS: tuple[dict[str, object], ...] = ({}, {"reopen": True}, {})
 RELOADED_WRITER = 2
@@ -43,7 +47,6 @@ COMPRESSION = 0.5
 """So often a rotation compresses what older ones left."""
 GENERATIONS = 1_000
 """So many are kept: what a writer holds must keep a name, or a kill makes it unreachable."""
-SETTINGS = ("langfuse_timeout = 5000", "[tailing]", "scan_interval_seconds = 0.3")
 
 
 @dataclass
@@ -58,10 +61,25 @@ class StormReport:
     received: Counter[str]
     found: LostAndFound
     traces: TraceFaults
+    second: LostAndFound | None = None
+    """Of a second project, where there is one."""
+    dropped: int | None = None
+    """So many calls were dropped for want of room, and counted."""
+    done: Counter[str] = field(default_factory=Counter)
+    """What else was done to it."""
 
     @property
     def nothing_lost(self) -> bool:
-        return self.found.nothing_lost and not self.traces.faults
+        return (
+            self._is_in_order and not self.traces.faults and (self.second is None or self.second.nothing_lost)
+        )
+
+    @property
+    def _is_in_order(self) -> bool:
+        """A call may have been accepted in the moment of a kill, and dropped when it was to be sent again."""
+        if self.dropped is None:
+            return self.found.nothing_lost
+        return len(self.found.missing) <= self.dropped and not (self.found.spurious or self.found.doubled)
 
     def __str__(self) -> str:
         return (
@@ -69,6 +87,9 @@ class StormReport:
             f"{self.requests} requests\n"
             f"written {len(self.written)}, received {len(self.received)} "
             f"({self.received.total()} with repeats): {self.found}\n{self.traces}"
+            + (f"\nsecond project: {self.second}" if self.second is not None else "")
+            + (f"\ndropped and counted: {self.dropped}" if self.dropped is not None else "")
+            + (f"\n{', '.join(f'{count} {name}' for name, count in self.done.items())}" if self.done else "")
         )
 
 
@@ -131,15 +152,18 @@ def storm(
     rate: float,
     shared: bool = False,
     copytruncate: bool = True,
+    extra: Iterable[str] = (),
 ) -> StormReport:
     """Let it rage in an empty directory, then let everything come to rest."""
     dice = random.Random(seed)
     rotations = compressed = 0
-    with FakeLangfuse(record=directory / "received.jsonl") as langfuse:
+    extras = Extras(extra, directory, dice)
+    with FakeLangfuse(record=directory / "received.jsonl") as langfuse, extras.at_work():
         host = Host(directory, langfuse)
-        host.configure(langfuse, *SETTINGS)
+        host.configure(langfuse, *extras.settings())
         try:
             for number, options in enumerate(WRITERS, 1):
+                options = options | extras.writer_options(number)
                 host.start_writer(writer=number, lines=lines, rate=rate, shared=shared, **options)
             # What was rotated away before the very first start counts as history, and is not read.
             host.start()
@@ -147,26 +171,30 @@ def storm(
             host.kill()
             for number, weather in zip(range(kills), itertools.cycle(WEATHER), strict=False):
                 langfuse.script(weather)
+                extras.before_a_start(host, langfuse, dice.choice(WEATHER))
                 host.start()
                 time.sleep(dice.uniform(0.2, 1.5))
+                extras.in_a_life(host, langfuse)
                 if dice.random() < 0.5:
                     cut = copytruncate and rotations % COPYTRUNCATE_EVERY == COPYTRUNCATE_EVERY - 1
-                    compressed += _rotate(host, "copytruncate" if cut else "numbered", dice)
+                    compressed += _rotate(host, "copytruncate" if cut else "numbered", dice, extras)
                     rotations += 1
                     time.sleep(dice.uniform(0.0, 0.8))
                 host.kill()
                 time.sleep(dice.uniform(0.0, 0.3) if number % 3 else 0.0)
             langfuse.script("")
+            extras.end()
             host.start()
             host.wait_for_writers()
             expected = host.written
             try:
-                wait_until(lambda: expected <= langfuse.span_ids(), "every line written", 180)
+                wait_until(lambda: extras.has_all(langfuse, expected), "every line written", 180)
             except AssertionError as error:
                 print(error, file=sys.stderr)
             host.stop()
             last = host.run("run", "--once")
             assert last.returncode == 0, last.stderr
+            dropped = extras.dropped(host)
         finally:
             host.clean_up()
         received = list(received_spans(directory / "received.jsonl"))
@@ -185,10 +213,13 @@ def storm(
         received=Counter(span["spanId"] for span in received if span["spanId"] not in roots),
         found=found,
         traces=faults_of(received) if shared else TraceFaults(),
+        second=extras.second_found(),
+        dropped=dropped,
+        done=extras.done,
     )
 
 
-def _rotate(host: Host, how: str, dice: random.Random) -> int:
+def _rotate(host: Host, how: str, dice: random.Random, extras: Extras) -> int:
     """Lines between copy and cut would be destroyed by the rotation itself: the writers pause for it.
 
     Gives the number of files that were compressed.
@@ -199,7 +230,7 @@ def _rotate(host: Host, how: str, dice: random.Random) -> int:
     try:
         if host.log.exists():
             rotate(host.log, how, GENERATIONS)
-            compressed = _compress(host) if dice.random() < COMPRESSION else 0
+            compressed = _compress(host, extras) if dice.random() < COMPRESSION else 0
     finally:
         for writer in host.writers:
             writer.send_signal(signal.SIGCONT)
@@ -208,7 +239,7 @@ def _rotate(host: Host, how: str, dice: random.Random) -> int:
     return compressed
 
 
-def _compress(host: Host) -> int:
+def _compress(host: Host, extras: Extras) -> int:
     """All generations but the newest that nobody writes to, whether they were read or not."""
     held = {
         (status.st_dev, status.st_ino)
@@ -219,8 +250,8 @@ def _compress(host: Host) -> int:
     count = 0
     for path in host.log.parent.glob(f"{host.log.name}.*"):
         status = path.stat()
-        if path.suffix != ".gz" and path.suffix != ".1" and (status.st_dev, status.st_ino) not in held:
-            compress(path)
+        if path.suffix not in FORMS and path.suffix != ".1" and (status.st_dev, status.st_ino) not in held:
+            compress(path, extras.form)
             count += 1
     return count
 
@@ -248,6 +279,7 @@ def main() -> int:
     parser.add_argument("--rate", type=float, default=230, help="lines per second and writer")
     parser.add_argument("--shared", action="store_true", help="let calls share traces")
     parser.add_argument("--no-copytruncate", action="store_true")
+    parser.add_argument("--with", dest="extra", default="", help=f"some of {','.join(NAMES)}")
     options = parser.parse_args()
     directory = Path(tempfile.mkdtemp(prefix="kong-storm-"))
     report = storm(
@@ -258,6 +290,7 @@ def main() -> int:
         rate=options.rate,
         shared=options.shared,
         copytruncate=not options.no_copytruncate,
+        extra=filter(None, options.extra.split(",")),
     )
     print(report)
     for name, ids in (
