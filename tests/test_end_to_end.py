@@ -368,3 +368,32 @@ def test_the_program_runs_where_there_is_no_home_and_no_terminal(host: Host, lan
     assert done.returncode == 0, done.stderr
     assert signal.SIGTERM  # the same handler serves both signals
     assert len(langfuse.spans) == 1
+
+
+def test_a_reload_keeps_a_deleted_file_that_is_written_to(host: Host, langfuse: FakeLangfuse) -> None:
+    """Kong's workers hold a file that was compressed at once until they are reloaded: so do we."""
+
+    # covers PRC-05, FDS-01
+    def wait_for_line(seq: int) -> None:
+        wait_until(lambda: observation_id(1, seq) in langfuse.span_ids(), f"line {seq}")
+
+    def reload(count: int) -> None:
+        host.configure(langfuse, f"[tailing]\nscan_interval_seconds = 0.{count + 2}")
+        assert host.daemon is not None
+        host.daemon.send_signal(signal.SIGHUP)
+        wait_until(lambda: host.messages.read_text().count("config.reloaded") == count, "a reload")
+
+    host.configure(langfuse, "[tailing]\nscan_interval_seconds = 0.2")
+    with host.log.open("ab", buffering=0) as worker:
+        worker.write(kong_line(1, 1))
+        host.start()
+        wait_for_line(1)
+        host.log.unlink()
+        worker.write(kong_line(1, 2))
+        wait_for_line(2)
+        for count in (1, 2):
+            reload(count)
+            worker.write(kong_line(1, 2 + count))
+            wait_for_line(2 + count)
+    host.stop()
+    assert len(langfuse.spans) == 4

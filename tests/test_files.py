@@ -12,11 +12,12 @@ import tracemalloc
 from collections import Counter
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from kong_ai_tracing import identity
 from kong_ai_tracing.files import LogFiles
-from kong_ai_tracing.lines import OutOfSightError
+from kong_ai_tracing.lines import EMPTY_MARKER, OutOfSightError
 from tailing import Tail, line, lines, open_descriptors, write
 
 
@@ -161,6 +162,32 @@ async def test_a_file_that_was_cut_is_vanishing(tail, log):
     (log.parent / "busy").touch()
     await tail.step()
     assert tail.last.vanishing == [1]
+
+
+async def test_another_reader_goes_on_with_open_files_where_their_records_say(tail, log, tmp_path):
+    """A reload closes nothing that has no name any more, and keeps nothing that is not asked for any more."""
+    # covers PRC-05
+    other = tmp_path / "other.log"
+    write(log, *lines(0, 20))
+    write(other, *lines(50, 60))
+    both = Tail(log, other)
+    assert sorted(await both.step()) == sorted([*lines(0, 20), *lines(50, 60)])
+    log.unlink()
+    stored = [
+        msgspec.structs.replace(record, offset=5 * len(line(0) + "\n"), marker=EMPTY_MARKER)
+        for record in both.stored.values()
+        if record.path == str(log)
+    ]
+    both.files.leave_open()
+    await both.stop()
+    assert open_descriptors(tmp_path) == 2
+    next_one = Tail(log)
+    next_one.stored = {record.file_id: record for record in stored}
+    next_one.files = LogFiles([str(log)], stored, open_before=both.files.take_open(), chunk_bytes=4096)
+    assert await next_one.step() == lines(5, 20)
+    assert open_descriptors(tmp_path) == 1
+    await next_one.stop()
+    assert open_descriptors(tmp_path) == 0
 
 
 # -- first start, history, and what is not ours

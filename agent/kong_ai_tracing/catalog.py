@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 
 from msgspec import Struct, field
 
@@ -57,10 +58,18 @@ class ScanResult(Struct):
 class Catalog:
     """Finds the files and keeps the table of streams up to date. One scan at a time."""
 
-    def __init__(self, table: StreamTable, patterns: Patterns, *, start_at_end: bool) -> None:
+    def __init__(
+        self,
+        table: StreamTable,
+        patterns: Patterns,
+        *,
+        start_at_end: bool,
+        open_before: Iterable[Stream] = (),
+    ) -> None:
         self._table = table
         self._patterns = patterns
         self._start_at_end = start_at_end
+        self._open_before = list(open_before)
         self._sight = Sight()
         self._stamps: dict[str, int] = {}
         """When names in a directory changed last, as of the last scan."""
@@ -76,13 +85,47 @@ class Catalog:
         self._from_the_end: set[str] = set()
         """Files that were there before us and of which only new lines are wanted."""
 
+    def _take_over_all(self) -> None:
+        """Go on with the descriptors of an earlier reader: some of their files may have no name any more."""
+        while self._open_before:
+            earlier = self._open_before.pop()
+            record = self._table.missing.get(earlier.file_id)
+            if (
+                record is None
+                or not self._patterns.covers(record.path)
+                or not self._take_over(earlier, record)
+            ):
+                earlier.close()
+
+    def _take_over(self, earlier: Stream, record: FileRecord) -> bool:
+        """From where the record says: what was read behind that may not have been settled."""
+        fd = earlier.fd
+        try:
+            seen = see(fd, generation_of(fd), os.fstat(fd))
+            if recognise(record, seen, fd) != "same":
+                return False
+        except OSError:
+            return False
+        stream = known_stream(record, family_of(record.path))
+        stream.attach(fd, seen, earlier.path)
+        stream.outlived = earlier.outlived
+        self._table.enter(stream)
+        return True
+
+    def close(self) -> None:
+        """Before the first scan: nobody goes on with what an earlier reader left open."""
+        while self._open_before:
+            self._open_before.pop().close()
+
     def scan(self) -> ScanResult:
         """Look at the directories and at every open file."""
         table = self._table
         table.scan_number += 1
         for stream in list(table.streams.values()):
             table.look(stream)
-        unseen = [candidate for candidate in self._look() if not self._is_seen(candidate)]
+        candidates = self._look()
+        self._take_over_all()
+        unseen = [candidate for candidate in candidates if not self._is_seen(candidate)]
         # Older generations first, so that they get the smaller numbers and are read first.
         # A compressed file has the time of the plain one, which goes before it as long as it is there.
         unseen.sort(key=lambda one: (one.kind == "live", _stamp(one.path)[1], one.compressed, one.path))

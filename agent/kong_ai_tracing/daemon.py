@@ -9,7 +9,7 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from kong_ai_tracing import __version__, assembly, logs
@@ -30,6 +30,7 @@ from kong_ai_tracing.statedir import (
     prepare_state_dir,
 )
 from kong_ai_tracing.store import Commit, Store
+from kong_ai_tracing.streams import Stream
 
 if TYPE_CHECKING:
     from kong_ai_tracing.statuspage import Now, StatusPage
@@ -161,9 +162,20 @@ class Daemon:
 
     # -- projects
 
-    async def _follow(self, project: Project, *, once: bool, unwritten: Commit | None = None) -> None:
+    async def _follow(
+        self,
+        project: Project,
+        *,
+        once: bool,
+        unwritten: Commit | None = None,
+        open_before: Sequence[Stream] = (),
+    ) -> None:
         """Raises StoreError when its state cannot be used."""
-        service, files = await open_project(project, self._config, unwritten)
+        try:
+            service, files = await open_project(project, self._config, unwritten, open_before)
+        except BaseException:
+            _close(open_before)
+            raise
         several = len(projects_of(self._config)) > 1
         with logs.about(project.name if several else None):
             task = asyncio.create_task(_serve(service, files, once=once))
@@ -172,15 +184,21 @@ class Daemon:
         if self._stopping:
             self._stop()
 
-    async def _end(self, names: list[str]) -> None:
-        """Stop projects in good order: what was read of them is delivered or on disk afterwards."""
+    async def _end(self, names: list[str], *, again: Collection[str] = ()) -> dict[str, list[Stream]]:
+        """Stop projects in good order: what was read of them is delivered or on disk afterwards.
+
+        Gives the files of those that begin again at once: some may have no name any more.
+        """
         self._ending = [self._running.pop(name) for name in names]
         for running in self._ending:
+            if running.name in again:
+                running.files.leave_open()
             running.service.stop()
         for outcome in await asyncio.gather(*(each.task for each in self._ending), return_exceptions=True):
             if isinstance(outcome, BaseException):
                 log.error("project.failed reason=%r", str(outcome))
-        self._ending = []
+        ended, self._ending = self._ending, []
+        return {running.name: running.files.take_open() for running in ended}
 
     async def _reload(self, *, once: bool) -> None:
         """Take up a new configuration; a bad one changes nothing."""
@@ -204,15 +222,20 @@ class Daemon:
         old = {name: running.project for name, running in self._running.items()}
         changed = [name for name, project in old.items() if wanted.get(name) != project]
         new = [project for name, project in wanted.items() if old.get(name) != project]
-        await self._end(changed)
+        left_open = await self._end(changed, again=wanted)
         for project in new:
             try:
-                await self._follow(project, once=once)
+                await self._follow(project, once=once, open_before=left_open.get(project.name, []))
             except StoreError as error:  # The others are followed all the same.
                 log.error("project.failed project=%s reason=%r", project.name, str(error))
         log.info(
             "config.reloaded changed=%s", ",".join(sorted({*changed, *(p.name for p in new)})) or "nothing"
         )
+
+
+def _close(streams: Iterable[Stream]) -> None:
+    for stream in streams:
+        stream.close()
 
 
 async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:

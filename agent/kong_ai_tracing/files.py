@@ -96,6 +96,7 @@ class LogFiles:
         max_line_bytes: int = 16 << 20,
         exclude: Iterable[str | os.PathLike[str]] = (),
         max_open_files: int | None = None,
+        open_before: Iterable[Stream] = (),
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`records` are those that earlier scans gave, with the offsets of the lines that are done, and
@@ -103,6 +104,7 @@ class LogFiles:
         history.
 
         `start_at` applies to files that were there before the first scan that knew nothing of them.
+        `open_before`: what `leave_open` gave of an earlier reader; they are owned from now on.
         """
         records = list(records)
         notices = Notices()
@@ -116,7 +118,9 @@ class LogFiles:
             knows_all=not records_lost,
         )
         self._table = StreamTable(records, notices, max_open_files or _open_files_limit())
-        self._catalog = Catalog(self._table, self._patterns, start_at_end=start_at == "end")
+        self._catalog = Catalog(
+            self._table, self._patterns, start_at_end=start_at == "end", open_before=open_before
+        )
         self._cutter = LineCutter(chunk_bytes=chunk_bytes, max_line_bytes=max_line_bytes)
         self._notices = notices
         self._rotation = RotationWatch(rotations, clock)
@@ -128,6 +132,7 @@ class LogFiles:
         self._wants_scan = False
         self._lock = asyncio.Lock()
         self._early: ScanResult | None = None
+        self._leaves_open = False
 
     def directories(self) -> set[str]:
         """The directories in which files are looked for."""
@@ -201,11 +206,20 @@ class LogFiles:
                 self._early = await to_its_end(asyncio.to_thread(self._look))
             return await to_its_end(asyncio.to_thread(self._read_line, origin))
 
+    def leave_open(self) -> None:
+        """Let `close` close no plain file: another reader is to go on with them."""
+        self._leaves_open = True
+
+    def take_open(self) -> list[Stream]:
+        """After `close`: what was left open, for the next reader."""
+        return [stream for stream in self._table.streams.values() if stream.is_open]
+
     async def close(self) -> None:
         async with self._lock:
             self._handles.clear()
             self._compressed.close()
-            self._table.close()
+            self._catalog.close()
+            self._table.close(leave_plain=self._leaves_open)
 
     def _look(self) -> ScanResult:
         result = self._catalog.scan()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 from msgspec import Struct
 
@@ -17,6 +18,7 @@ from kong_ai_tracing.statedir import as_store_error, prepare_state_dir
 from kong_ai_tracing.statussentence import View, sentence_of
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.storerepair import open_store
+from kong_ai_tracing.streams import Stream
 from kong_ai_tracing.vitals import Vitals, vitals_of
 
 REFUSED_SHARE = 8
@@ -65,13 +67,17 @@ class Following(Struct):
 
 
 async def open_project(
-    project: Project, whole: Config, unwritten: Commit | None = None
+    project: Project, whole: Config, unwritten: Commit | None = None, open_before: Iterable[Stream] = ()
 ) -> tuple[Service, LogFiles]:
-    """Everything that follows one project, from its state to its destination."""
+    """Everything that follows one project, from its state to its destination.
+
+    `open_before`: the files that an earlier run of it left open.
+    """
     # In a thread: to repair a large state takes its time, and the others go on meanwhile.
     store, restored = await asyncio.to_thread(_open, project, unwritten)
     try:
-        return parts_of(project, whole, store, restored, assembly.destination_of(project.config))
+        destination = assembly.destination_of(project.config)
+        return parts_of(project, whole, store, restored, destination, open_before)
     except BaseException:
         store.close()
         raise
@@ -100,7 +106,12 @@ def _open(project: Project, unwritten: Commit | None) -> tuple[Store, Restored]:
 
 
 def parts_of(
-    project: Project, whole: Config, store: Store, restored: Restored, destination: Destination
+    project: Project,
+    whole: Config,
+    store: Store,
+    restored: Restored,
+    destination: Destination,
+    open_before: Iterable[Stream] = (),
 ) -> tuple[Service, LogFiles]:
     """What reads and delivers, with this state and this destination."""
     config = project.config
@@ -113,5 +124,6 @@ def parts_of(
         start_at=config.tailing.start_at,
         max_line_bytes=config.tailing.max_line_bytes,
         exclude=[whole.state_dir],
+        open_before=open_before,
     )
     return Service(config, store, restored, files, destination, match=project.match), files

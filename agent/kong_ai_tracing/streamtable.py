@@ -164,9 +164,10 @@ class StreamTable:
             stream.close()
             self._room += 1
 
-    def close(self) -> None:
+    def close(self, *, leave_plain: bool = False) -> None:
         for stream in self.streams.values():
-            stream.close()
+            if not leave_plain or stream.compressed:
+                stream.close()
         for copy in self.copies.values():
             copy.close()
         self.copies.clear()
