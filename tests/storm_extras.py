@@ -76,7 +76,7 @@ class Extras:
         lines = ["langfuse_timeout = 5000", "[tailing]", f"scan_interval_seconds = {interval}", "[delivery]"]
         if changed:
             lines += [f"spill_after_seconds = {dice.choice((0.0, 0.5, 2.0))}"]
-            lines += [f"batch_max_bytes = {dice.choice((4_000, 100_000, 1_000_000))}"]
+            lines += [f"batch_max_bytes = {dice.choice((16_384, 100_000, 1_000_000))}"]
         if self.names & {"cap", "drop"}:
             lines += [f"outbox_max_bytes = {SMALL_OUTBOX_BYTES}", "free_space_floor_bytes = 0"]
         if "drop" in self.names:

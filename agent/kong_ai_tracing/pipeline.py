@@ -178,7 +178,8 @@ class Pipeline:
             self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
             return
         self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
-        self._progress.counts[SAMPLED_OUT] += protected.counts[SAMPLED_OUT]
+        if not protected.calls:
+            self._progress.counts[SAMPLED_OUT] += 1
         for call in protected.calls:
             self._progress.held[call.id] = call
             self._hold(call)
