@@ -35,7 +35,7 @@ ORDER = """
     archivelooks archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat
-    lineprocesses tree progressbar service vitals following checks statusreport status statuspage
+    lineworker lineprocesses tree progressbar service vitals following checks statusreport status statuspage
     daemon cluster backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     verifyreport verifytext verify

@@ -18,7 +18,7 @@ from kong_ai_tracing.batches import Batch
 from kong_ai_tracing.cluster import work
 from kong_ai_tracing.cluster.jobs import Groups, Job, Part, Reading, Stretch, without_keys
 from kong_ai_tracing.config import Config
-from kong_ai_tracing.lineprocesses import Blueprint
+from kong_ai_tracing.lineworker import Blueprint
 from kong_ai_tracing.secret import Secret
 from kong_ai_tracing.selection import Selection
 from kong_host import PROGRAM, Host, wait_until

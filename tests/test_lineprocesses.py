@@ -15,12 +15,13 @@ from typing import Any
 
 import pytest
 
-from kong_ai_tracing import lineprocesses
+from kong_ai_tracing import lineprocesses, lineworker
 from kong_ai_tracing.archives import Archives
 from kong_ai_tracing.config import Config
-from kong_ai_tracing.lineprocesses import Blueprint, LostProcessError, ReadAhead
+from kong_ai_tracing.lineprocesses import LostProcessError, ReadAhead
 from kong_ai_tracing.linereader import ReadChunk
 from kong_ai_tracing.lines import OversizedLine
+from kong_ai_tracing.lineworker import Blueprint
 from kong_ai_tracing.selection import Selection
 from kong_ai_tracing.storestatus import read_status
 from kong_host import PROGRAM, Host, wait_until
@@ -76,7 +77,7 @@ def running(host: Host, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
 def readers_of(process: subprocess.Popen[bytes]) -> list[int]:
     """The processes that read for another one."""
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    return [int(pid) for pid in children if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children]
 
 
 def is_gone(pid: int) -> bool:
@@ -134,6 +135,19 @@ def test_a_kill_loses_nothing(host: Host, langfuse: FakeLangfuse, whom: str) -> 
     assert arrived >= {observation_id(writer, seq) for writer in (1, 2) for seq in range(4_500)}
 
 
+def test_readers_hold_no_file_of_the_state(host: Host, langfuse: FakeLangfuse) -> None:
+    """After a kill the next run need not wait for them: not even the lock is theirs."""
+    files = archive(host.directory, 1_500, padding_bytes=3_000)
+    with running(host, *files, "--jobs", "3", "--rate", "3000") as process:
+        wait_until(lambda: delivered(host) > 300, "the first commit")
+        for reader in readers_of(process):
+            held = [os.readlink(each) for each in Path(f"/proc/{reader}/fd").iterdir()]
+            assert [name for name in held if name.startswith("/") and name != "/dev/null"] == [
+                str(host.messages)
+            ] * 2
+            assert sum(name.startswith("pipe:") for name in held) == 2
+
+
 def test_ctrl_c_ends_all_processes_in_good_order(host: Host, langfuse: FakeLangfuse) -> None:
     """A terminal sends it to each of them; what was read is accounted for, and the next run goes on."""
     files = archive(host.directory, 1_500, padding_bytes=3_000)
@@ -162,7 +176,7 @@ async def test_lines_that_end_every_process_are_named(
     ahead = await _ahead(path, others=1)
     # This process leaves the lines to the other one, which has lost its life.
     monkeypatch.setattr(lineprocesses._Task, "claim", lambda _: _is_thread())
-    monkeypatch.setattr(lineprocesses.Connection, "recv_bytes", _end_of_file)
+    monkeypatch.setattr(lineworker.Worker, "take", _end_of_file)
     with pytest.raises(LostProcessError, match=r"ai\.log at byte 0 ended 3 times"):
         await ahead.read()
     await ahead.close()
@@ -170,7 +184,7 @@ async def test_lines_that_end_every_process_are_named(
 
 async def test_small_pipes_make_nobody_wait_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where an administrator allows no large ones, lines and readings are many times their size."""
-    monkeypatch.setattr(lineprocesses, "_PIPE_BYTES", 64 << 10)
+    monkeypatch.setattr(lineworker, "PIPE_BYTES", 64 << 10)
     # All lines go to the other process.
     monkeypatch.setattr(lineprocesses._Task, "claim", lambda _: _is_thread())
     path = tmp_path / "ai.log"
@@ -182,6 +196,21 @@ async def test_small_pipes_make_nobody_wait_for_ever(tmp_path: Path, monkeypatch
             assert isinstance(chunk, ReadChunk)
             found += sum(reading.found for reading in chunk.readings if reading)
     assert found == 300
+    await ahead.close()
+
+
+async def test_no_more_is_read_ahead_than_there_is_room_for(tmp_path: Path) -> None:
+    """Lines of megabytes count for as much as they are."""
+    paths = [tmp_path / f"ai.log.{number}" for number in range(4)]
+    for number, path in enumerate(paths):
+        path.write_bytes(kong_line(1, number, 5_000_000))
+    archives = Archives(paths, [], max_line_bytes=6 << 20)
+    blueprint = Blueprint(Config(), None, Selection())
+    ahead = ReadAhead(archives, blueprint.reader(), blueprint, others=0)
+    for number in range(4):
+        assert await ahead.read()
+        assert archives.read_bytes <= (number + 1) * 5_100_000
+    assert await ahead.read() is None
     await ahead.close()
 
 

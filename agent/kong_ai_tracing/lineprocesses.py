@@ -8,70 +8,38 @@ as it is without them. So a process may be lost at any time: its lines are given
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import fcntl
 import logging
-import multiprocessing
-import os
 import queue
-import signal
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection
 from typing import Protocol
 
-from msgspec import MsgspecError, Struct, msgpack
+from msgspec import msgpack
 
-from kong_ai_tracing import assembly
-from kong_ai_tracing.config import Config
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import Chunk, ScanResult
 from kong_ai_tracing.linereader import LineReader, ReadChunk, Reading
 from kong_ai_tracing.lines import Line, Origin
-from kong_ai_tracing.logs import set_up_logging
-from kong_ai_tracing.matching import Match
-from kong_ai_tracing.memory import give_back_large_blocks
-from kong_ai_tracing.selection import Selection
+from kong_ai_tracing.lineworker import Blueprint, Worker
 
 log = logging.getLogger(__name__)
 
 _MAX_TRIES = 3
-_CHUNKS_AHEAD = 4
-"""For each process: so many wait to be read, are being read, or were read and wait for their turn."""
-_AT_ONCE = 2
-"""Chunks a process is given: while it reads one, the next one lies in its pipe. There is no room for more."""
-_PIPE_BYTES = 1 << 20
-"""As much as Linux lets anybody have."""
-_PIPE_MARGIN_BYTES = 8 << 10
-"""For the length of a message, and for pages that are not filled."""
+_AHEAD_BYTES = 4 << 20
+"""For each process: so much waits to be read, is being read, or was read and waits for its turn."""
+_GIVEN_BYTES = 3 << 20
+"""So much of it a process has: what it reads, and what it reads next however long this one is busy. A line
+that is larger is all that it has."""
+_SWITCH_SECONDS = 0.001
+"""So long this process reads on while one of its threads waits to give out lines. With Python's own 5 ms,
+several of which pass for each megabyte, the others would be out of lines."""
 _END_SECONDS = 5.0
 
 
 class LostProcessError(OperatorError):
     """No process could read some lines; the text says which."""
-
-
-class Blueprint(Struct, frozen=True):
-    """What a process must know to read lines as this one would."""
-
-    config: Config
-    match: Match | None
-    selection: Selection | None
-
-    @property
-    def protects(self) -> bool:
-        """Whether the process may decide what leaves: for media only who uploads them knows the room."""
-        return not assembly.uploads_media(self.config)
-
-    def reader(self) -> LineReader:
-        return LineReader(
-            assembly.call_settings_of(self.config),
-            assembly.protection_of(self.config) if self.protects else None,
-            match=self.match,
-            is_wanted=self.selection.test() if self.selection is not None else None,
-        )
 
 
 class Source(Protocol):
@@ -99,11 +67,17 @@ class ReadAhead:
         self._source = source
         self._reader = reader
         self._protects = blueprint.protects
-        self._most = (others + 1) * _CHUNKS_AHEAD
+        self._most_bytes = (others + 1) * _AHEAD_BYTES
         self._ahead: deque[_Task] = deque()
+        self._ahead_bytes = 0
         self._ended = False
+        self._decoder = msgpack.Decoder(list[Reading])
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._processes = [_ReadingProcess(blueprint, self._tasks) for _ in range(others)]
+        # All of them before the first thread: a process with threads cannot be forked.
+        workers = [Worker(blueprint) for _ in range(others)]
+        self._switch_seconds = sys.getswitchinterval()
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._givers = [_Giver(worker, blueprint, self._tasks) for worker in workers]
 
     @property
     def wants_scan(self) -> bool:
@@ -122,47 +96,44 @@ class ReadAhead:
             return None
         task = self._ahead[0]
         while not task.answer.done():
-            mine = next((each for each in self._ahead if each.lines and each.claim()), None)
+            mine = next((each for each in self._ahead if each.claim()), None)
             if mine is None:
                 await asyncio.wait([task.answer])
             else:
                 mine.answer.set_result(self._reader.read_all(mine.lines))
                 await self._look_ahead()
-        readings = task.answer.result()
         self._ahead.popleft()
-        if task.was_given and not self._protects:
-            readings = [self._reader.protect(reading) for reading in readings]
-        return task.done(readings)
+        self._ahead_bytes -= task.size
+        return task.done(self._readings(task.answer.result()))
+
+    def _readings(self, answer: list[Reading] | bytes) -> list[Reading]:
+        if not isinstance(answer, bytes):
+            return answer
+        readings = self._decoder.decode(answer)
+        return readings if self._protects else [self._reader.protect(reading) for reading in readings]
 
     async def _look_ahead(self) -> None:
-        while not self._ended and len(self._ahead) < self._most:
+        while not self._ended and self._ahead_bytes < self._most_bytes:
             chunk = await self._source.read()
             if chunk is None:
                 self._ended = True
                 return
             task = _Task(chunk, asyncio.get_running_loop())
             self._ahead.append(task)
+            self._ahead_bytes += task.size
             if task.lines:
                 self._tasks.put(task)
             else:
                 task.answer.set_result([])
 
     async def close(self) -> None:
-        for process in self._processes:
-            process.leave()
-        for process in self._processes:
+        for giver in self._givers:
+            giver.leave()
+        for giver in self._givers:
             self._tasks.put(None)
-            await asyncio.to_thread(process.join)
+            await asyncio.to_thread(giver.join)
+        sys.setswitchinterval(self._switch_seconds)
         await self._source.close()
-
-
-class _Lines(Struct, array_like=True):
-    """Lines of one file on their way to a process."""
-
-    file: str
-    file_id: int
-    offsets: list[int]
-    data: list[bytes]
 
 
 class _Task:
@@ -170,12 +141,12 @@ class _Task:
 
     def __init__(self, chunk: Chunk, loop: asyncio.AbstractEventLoop) -> None:
         self.lines = [item for item in chunk.items if isinstance(item, Line)]
-        self.answer: asyncio.Future[list[Reading]] = loop.create_future()
-        self.was_given = False
-        """To another process."""
+        self.size = sum(len(line.data) for line in self.lines)
+        self.answer: asyncio.Future[list[Reading] | bytes] = loop.create_future()
+        """Packed when they come from another process: they take less room so while they wait."""
         self._chunk = chunk
         self._loop = loop
-        self._unclaimed = threading.Semaphore(1)
+        self._unclaimed = threading.Semaphore(1 if self.lines else 0)
 
     @property
     def place(self) -> str:
@@ -190,16 +161,11 @@ class _Task:
         each = [next(left) if isinstance(item, Line) else None for item in chunk.items]
         return ReadChunk(chunk.file_id, chunk.items, chunk.passed, each)
 
-    def message(self) -> bytes:
-        first = self.lines[0]
-        offsets, data = [line.offset for line in self.lines], [line.data for line in self.lines]
-        return msgpack.encode(_Lines(first.file, first.file_id, offsets, data))
-
-    def settle(self, outcome: list[Reading] | Exception) -> None:
+    def settle(self, outcome: bytes | Exception) -> None:
         """For any thread."""
         self._loop.call_soon_threadsafe(self._tell, outcome)
 
-    def _tell(self, outcome: list[Reading] | Exception) -> None:
+    def _tell(self, outcome: bytes | Exception) -> None:
         if self.answer.done():
             return
         if isinstance(outcome, Exception):
@@ -208,46 +174,26 @@ class _Task:
             self.answer.set_result(outcome)
 
 
-class _ReadingProcess:
-    """A process, and the thread that talks to it. One that was lost is replaced."""
+class _Giver:
+    """The thread that gives lines to a worker. One that was lost is replaced."""
 
-    def __init__(self, blueprint: Blueprint, tasks: queue.SimpleQueue[_Task | None]) -> None:
+    def __init__(self, worker: Worker, blueprint: Blueprint, tasks: queue.SimpleQueue[_Task | None]) -> None:
+        self._worker = worker
         self._blueprint = blueprint
         self._tasks = tasks
-        self._given: deque[tuple[_Task, bytes]] = deque()
-        """What it is reading, and what lies in the pipe to be read next."""
+        self._given: deque[_Task] = deque()
         self._leaving = False
-        self._decoder = msgpack.Decoder(list[Reading])
-        self._start()
         self._thread = threading.Thread(target=self._work, name="reading", daemon=True)
         self._thread.start()
 
     def leave(self) -> None:
-        """It holds nothing that is needed."""
+        """It has nothing that is needed."""
         self._leaving = True
-        self._process.kill()
+        self._worker.kill()
 
     def join(self) -> None:
         self._thread.join(_END_SECONDS)
-        self._process.kill()
-        self._process.join(_END_SECONDS)
-
-    def _start(self) -> None:
-        context = multiprocessing.get_context("spawn")
-        theirs, self._lines = _pipe()
-        self._room = fcntl.fcntl(self._lines.fileno(), fcntl.F_GETPIPE_SZ) - _PIPE_MARGIN_BYTES
-        self._readings, back = _pipe()
-        self._process = context.Process(target=serve, args=(theirs, back, self._blueprint), daemon=True)
-        # Ctrl-C goes to all processes of a terminal; this one decides what becomes of the others, which are
-        # born with it blocked. Python's helper is started before, because its start would end the blocking.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()
-        back.close()
+        self._worker.end(_END_SECONDS)
 
     def _work(self) -> None:
         more = True
@@ -259,7 +205,7 @@ class _ReadingProcess:
 
     def _give(self) -> bool:
         """Give it as much as it may have; waits only for the first. False when there will be no more."""
-        while len(self._given) < _AT_ONCE:
+        while self._given_bytes < _GIVEN_BYTES:
             try:
                 task = self._tasks.get(block=not self._given)
             except queue.Empty:
@@ -268,81 +214,40 @@ class _ReadingProcess:
                 return False
             if not task.claim():
                 continue
-            task.was_given = True
-            message = task.message()
-            # What does not fit into the pipe waits until nothing else can be on the way back: else both sides
-            # could wait for the other one to read.
-            while self._given and len(message) > self._room:
+            while self._given and self._given_bytes + task.size > _GIVEN_BYTES:
                 self._take_back()
-            self._given.append((task, message))
-            self._send(message)
+            self._given.append(task)
+            self._worker.give(task.lines)
         return True
 
-    def _send(self, message: bytes) -> None:
-        with contextlib.suppress(OSError):  # it is gone: whoever waits for its answer hears of it
-            self._lines.send_bytes(message)
+    @property
+    def _given_bytes(self) -> int:
+        return sum(task.size for task in self._given)
 
     def _take_back(self) -> None:
         """What is in the lines that were given first."""
-        task, _ = self._given[0]
+        task = self._given[0]
         task.settle(self._outcome(task))
         self._given.popleft()
 
-    def _outcome(self, task: _Task) -> list[Reading] | Exception:
+    def _outcome(self, task: _Task) -> bytes | Exception:
         for _ in range(_MAX_TRIES):
             if self._leaving:
                 break
             try:
-                return self._decoder.decode(self._readings.recv_bytes())
+                return self._worker.take()
             except (EOFError, OSError):
                 self._replace(task)
-            except MsgspecError as error:
-                return error
         return LostProcessError(
             f"the processes that were to read {task.place} ended {_MAX_TRIES} times: killed for want of"
             " memory, perhaps; run the same command without --jobs"
         )
 
-    def _replace(self, task: _Task) -> None:
-        self._lines.close()
-        self._readings.close()
-        self._process.join(_END_SECONDS)
+    def _replace(self, lost: _Task) -> None:
+        code = self._worker.end(_END_SECONDS)
         if self._leaving:
             return
-        code = self._process.exitcode
-        log.warning("backfill.process_lost code=%s place=%r lines=given_to_a_new_one", code, task.place)
-        self._start()
-        for _, message in self._given:
-            self._send(message)
-
-
-def _pipe() -> tuple[Connection, Connection]:
-    """For one direction, with room for a whole message: who writes need not wait for who reads."""
-    reading, writing = multiprocessing.get_context("spawn").Pipe(duplex=False)
-    with contextlib.suppress(OSError):  # an administrator allows less: it goes on in smaller steps
-        fcntl.fcntl(writing.fileno(), fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
-    return reading, writing
-
-
-def serve(lines_in: Connection, readings_out: Connection, blueprint: Blueprint) -> None:
-    """Read what is given until nobody gives any more: the life of a process."""
-    give_back_large_blocks()
-    config = blueprint.config
-    set_up_logging(config.log_level, config.secrets, os.environ)
-    reader = blueprint.reader()
-    decoder = msgpack.Decoder(_Lines)
-    while True:
-        try:
-            lines = decoder.decode(lines_in.recv_bytes())
-        except (EOFError, OSError):
-            return
-        done = reader.read_all(
-            [
-                Line(lines.file, lines.file_id, offset, data)
-                for offset, data in zip(lines.offsets, lines.data, strict=True)
-            ]
-        )
-        try:
-            readings_out.send_bytes(msgpack.encode(done))
-        except OSError:
-            return
+        log.warning("backfill.process_lost code=%s place=%r lines=given_to_a_new_one", code, lost.place)
+        self._worker = Worker(self._blueprint)
+        for task in self._given:
+            self._worker.give(task.lines)

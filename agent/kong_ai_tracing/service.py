@@ -98,7 +98,8 @@ class Service:
         )
         if other_readers:
             # Loaded here: only a large backfill reads in processes of their own.
-            from kong_ai_tracing.lineprocesses import Blueprint, ReadAhead
+            from kong_ai_tracing.lineprocesses import ReadAhead
+            from kong_ai_tracing.lineworker import Blueprint
 
             blueprint = Blueprint(config, match, selection)
             source = self._source = ReadAhead(source, self.reader, blueprint, other_readers)

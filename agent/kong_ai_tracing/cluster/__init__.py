@@ -14,7 +14,7 @@ from kong_ai_tracing.cluster import work
 from kong_ai_tracing.cluster.jobs import Job, without_keys
 from kong_ai_tracing.cluster.reading import ClusterError, ClusterReading
 from kong_ai_tracing.delivery import Delivery
-from kong_ai_tracing.lineprocesses import Blueprint
+from kong_ai_tracing.lineworker import Blueprint
 from kong_ai_tracing.projects import Project
 from kong_ai_tracing.selection import Selection
 

@@ -15,7 +15,7 @@ from kong_ai_tracing.archives import Archive
 from kong_ai_tracing.batches import Batch
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.config import Config
-from kong_ai_tracing.lineprocesses import Blueprint
+from kong_ai_tracing.lineworker import Blueprint
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.secret import Secret
 from kong_ai_tracing.tracememory import RememberedTrace
