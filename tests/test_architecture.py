@@ -31,7 +31,7 @@ ORDER = """
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery
-    gathering waits linereader pipeline
+    gathering waits linereader alone pipeline
     archivelooks archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat

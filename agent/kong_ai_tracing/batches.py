@@ -71,6 +71,38 @@ class Batch(Struct):
     good before that: after a crash the calls may come in another order, and the start is half of the id."""
 
 
+class Encoded(Struct):
+    """Spans of one line that depend on no other line, as they will stand in a body."""
+
+    parts: list[bytes]
+    calls: bytes
+    """For each a 1 when it is a call."""
+    ended_at_ms: int
+    """Of the first call."""
+    counts: dict[str, int] = field(default_factory=dict)
+    """What else than calls they are."""
+    shortened: int = 0
+
+
+class Encoder:
+    """Spans to parts of a body."""
+
+    def __init__(self, form: WireForm, max_span_bytes: int | None) -> None:
+        self._form = form
+        self._max_span_bytes = max_span_bytes or sys.maxsize
+        self.shortened = 0
+
+    def encode(self, span: Span) -> bytes:
+        fitted = shortening.fitted(span, self._max_span_bytes)
+        self.shortened += fitted is not span
+        return self._form.encode(fitted)
+
+    def take_shortened(self) -> int:
+        """How many spans were too large since this was last asked."""
+        shortened, self.shortened = self.shortened, 0
+        return shortened
+
+
 class Batcher:
     """Collects encoded spans until the batch is full or old enough."""
 
@@ -90,7 +122,7 @@ class Batcher:
         self._number = first_number
         self._max_bytes = max_bytes
         self._max_spans = max_spans or sys.maxsize
-        self._max_span_bytes = max_span_bytes or sys.maxsize
+        self._encoder = Encoder(form, max_span_bytes)
         self._max_age_seconds = max_age_seconds
         self._clock = clock
         self._random = random
@@ -111,8 +143,7 @@ class Batcher:
         self._note_root(root_id, self._number - 1)
 
     def add(self, span: Span, *, is_call: bool = True) -> None:
-        if not self._parts:
-            self._due_at = self._clock() + self._age_seconds()
+        self._begin()
         if span.observation.origin is None and span.context.shared:
             earlier = self._sent_in.get(span.id)
             if earlier is None:
@@ -120,12 +151,22 @@ class Batcher:
             elif earlier < self._number:
                 self._follows = max(self._follows, earlier)
             self._note_root(span.id, self._number)
-        fitted = shortening.fitted(span, self._max_span_bytes)
-        self._shortened += fitted is not span
-        part = self._form.encode(fitted)
+        part = self._encoder.encode(span)
         self._parts.append(part)
         self._calls.append(is_call)
         self._bytes += len(part)
+
+    def add_encoded(self, spans: Encoded) -> None:
+        """Spans that were encoded where their line was read."""
+        self._begin()
+        self._parts += spans.parts
+        self._calls += spans.calls
+        self._bytes += sum(map(len, spans.parts))
+        self._shortened += spans.shortened
+
+    def _begin(self) -> None:
+        if not self._parts:
+            self._due_at = self._clock() + self._age_seconds()
 
     @property
     def full(self) -> bool:
@@ -155,8 +196,8 @@ class Batcher:
             data = self._form.join(self._parts)
             body = Body(len(self._parts), data, follows=self._follows, calls=bytes(self._calls))
             self._next_at = self._clock() + self._age_seconds()
-        if self._shortened:
-            progress.counts["spans_shortened"] += self._shortened
+        if shortened := self._shortened + self._encoder.take_shortened():
+            progress.counts["spans_shortened"] += shortened
         batch = Batch(self._number, body, progress, self._new_roots)
         self._number += 1
         self._parts = []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from kong_ai_tracing.batches import Batch, Batcher
+from kong_ai_tracing.batches import Batch, Batcher, Encoded
 from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.tracememory import RememberedTrace
@@ -80,6 +80,12 @@ class Gathering:
             for call in calls:
                 self.progress.held[call.id] = call
         # Else they are held already, perhaps by an earlier step, which must be told when they leave.
+
+    def add_encoded(self, spans: Encoded, now_ms: int) -> None:
+        """The calls of one line that waited for nobody, and were encoded where they were read."""
+        self.fill(now_ms)
+        self._batcher.add_encoded(spans)
+        self.progress.counts.update(spans.counts)
 
     def fill(self, now_ms: int, *, at_once: bool = False) -> None:
         """Group by group until the batch is full: what is left waits in its groups for the next one."""

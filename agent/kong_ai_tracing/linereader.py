@@ -10,6 +10,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
+from kong_ai_tracing.batches import Encoded
 from kong_ai_tracing.calls import AICall, CallSettings, calls_of, calls_of_each
 from kong_ai_tracing.entries import Ignored, LogEntry, read_entries
 from kong_ai_tracing.files import Chunk
@@ -36,6 +37,8 @@ class Reading(Struct):
     """Those that are not wanted."""
     groups: list[list[AICall]] = field(default_factory=list)
     """The others, by entry."""
+    encoded: Encoded | None = None
+    """The same, where they wait for nobody and were encoded at once, instead of `groups`."""
     counts: dict[str, int] = field(default_factory=dict)
     """What was kept back of them."""
     media: list[Attachment] = field(default_factory=list)

@@ -16,6 +16,7 @@ from multiprocessing.process import BaseProcess
 from msgspec import Struct, msgpack
 
 from kong_ai_tracing import assembly
+from kong_ai_tracing.alone import Alone
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line
@@ -35,6 +36,8 @@ class Blueprint(Struct, frozen=True):
     config: Config
     match: Match | None
     selection: Selection | None
+    max_span_bytes: int | None = None
+    """What input and output of a span may take."""
 
     @property
     def protects(self) -> bool:
@@ -128,11 +131,14 @@ def serve(lines_in: Connection, readings_out: Connection, blueprint: Blueprint) 
     config = blueprint.config
     set_up_logging(config.log_level, config.secrets, os.environ)
     reader = blueprint.reader()
+    alone = Alone(assembly.wire_form_of(config), blueprint.max_span_bytes)
     given: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
     threading.Thread(target=_accept, args=(lines_in, given), daemon=True).start()
     while (message := given.get()) is not None:
         readings = reader.read_all(_lines_of(message))
         del message
+        if blueprint.protects:
+            alone.encode(readings)
         try:
             readings_out.send_bytes(msgpack.encode(readings))
         except OSError:

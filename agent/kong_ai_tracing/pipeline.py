@@ -186,7 +186,7 @@ class Pipeline:
 
     def _hold(self, call: AICall) -> None:
         """A call that an earlier run held."""
-        self._advance_log_time(call)
+        self._advance_log_time(call.observation.ended_at_ms)
         self._gathering.hold([call], self._log_now_ms)
 
     async def _look_for_out_of_sight(self) -> None:
@@ -363,12 +363,13 @@ class Pipeline:
         for each in reading.set_aside:
             self._set_aside(each)
         for calls in reading.groups:
-            self._group(calls)
-
-    def _group(self, calls: list[AICall]) -> None:
-        self._progress.counts["calls"] += len(calls)
-        self._advance_log_time(calls[0])
-        self._gathering.add(calls, self._log_now_ms)
+            counts["calls"] += len(calls)
+            self._advance_log_time(calls[0].observation.ended_at_ms)
+            self._gathering.add(calls, self._log_now_ms)
+        if reading.encoded is not None:
+            counts["calls"] += sum(reading.encoded.calls)
+            self._advance_log_time(reading.encoded.ended_at_ms)
+            self._gathering.add_encoded(reading.encoded, self._log_now_ms)
 
     async def _release(self, *, at_once: bool = False) -> None:
         """Let the groups go whose waiting is over, in as many batches as they fill."""
@@ -382,9 +383,8 @@ class Pipeline:
         log.warning("line.set_aside file=%s reason=%r", item.origin.file, item.reason)
         self._progress.set_aside.append(item)
 
-    def _advance_log_time(self, call: AICall) -> None:
+    def _advance_log_time(self, ended_at_ms: int) -> None:
         """Groups wait in the time of the log, so that history is grouped as it was live."""
-        ended_at_ms = call.observation.ended_at_ms
         if ended_at_ms > self._log_now_ms and ended_at_ms <= time.time() * 1000 + _FUTURE_TOLERANCE_MS:
             self._log_now_ms = ended_at_ms
 

@@ -101,7 +101,7 @@ class Service:
             from kong_ai_tracing.lineprocesses import ReadAhead
             from kong_ai_tracing.lineworker import Blueprint
 
-            blueprint = Blueprint(config, match, selection)
+            blueprint = Blueprint(config, match, selection, destination.max_span_bytes)
             source = self._source = ReadAhead(source, self.reader, blueprint, other_readers)
         self._on_this_host = Pipeline(
             source,
