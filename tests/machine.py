@@ -101,6 +101,9 @@ class Sink:
     def join(self, spans: list[bytes]) -> bytes:
         return otlp.join(spans)
 
+    def merge(self, bodies: list[bytes]) -> bytes | None:
+        return otlp.merge(bodies)
+
     def split(self, data: bytes) -> list[bytes]:
         return otlp.split(data)
 

@@ -30,7 +30,7 @@ ORDER = """
     storefiles walcheck storetrouble store storesalvage storerepair pace backoff gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
-    mediaclient throttle ledger uploads outgoing settlement deliveryhealth spilling delivery
+    mediaclient throttle ledger uploads outgoing company settlement deliveryhealth spilling delivery
     gathering waits linereader alone pipeline
     archivelooks archives archivepaths
     config projects signals logs assembly

@@ -47,6 +47,9 @@ class Picky:
     def join(self, spans: Sequence[bytes]) -> bytes:
         return b",".join(spans)
 
+    def merge(self, bodies: Sequence[bytes]) -> bytes | None:
+        return self.join(bodies)
+
     def split(self, data: bytes) -> list[bytes]:
         return data.split(b",")
 

@@ -43,6 +43,9 @@ class Sink:
     def join(self, spans: Sequence[bytes]) -> bytes:
         return b",".join(spans)
 
+    def merge(self, bodies: Sequence[bytes]) -> bytes | None:
+        return self.join(bodies)
+
     def split(self, data: bytes) -> list[bytes]:
         return data.split(b",")
 
@@ -99,9 +102,14 @@ class Rig:
         self.running = asyncio.create_task(self.delivery.run())
 
     async def submit(
-        self, *parts: bytes, follows: int = 0, new_roots: dict[str, int] | None = None, **progress: Any
+        self,
+        *parts: bytes,
+        calls: bytes = b"",
+        follows: int = 0,
+        new_roots: dict[str, int] | None = None,
+        **progress: Any,
     ) -> None:
-        body = Body(len(parts), b",".join(parts), follows=follows) if parts else None
+        body = Body(len(parts), b",".join(parts), follows=follows, calls=calls) if parts else None
         offset = self.number * 100
         step = Progress(records={1: RECORD}, positions={1: Position(1, offset, MARKER)}, **progress)
         batch = Batch(self.number, body, step, new_roots or {})
@@ -671,5 +679,104 @@ async def test_where_nothing_is_fresh_old_and_new_of_the_outbox_take_turns(tmp_p
     assert sorted(order) == list(range(20))
     assert max(order[:6]) == 19
     assert min(order[:6]) < 3
+    await rig.stop()
+    rig.store.close()
+
+
+async def small_ones(tmp_path: Path, count: int, **limits: Any) -> Rig:
+    """So many batches of one call each, in the outbox of a new process."""
+    before = Rig(tmp_path)
+    before.sink.answer = lambda parts: TryLater("503")
+    before.start()
+    for number in range(count):
+        await before.submit(b"%d" % number, calls=b"\1")
+    await before.stop()
+    before.store.close()
+    return Rig(tmp_path, **limits)
+
+
+async def test_small_batches_of_the_outbox_go_together(tmp_path: Path) -> None:
+    """After an outage a server that counts requests gets few; each batch is accounted for as ever."""
+    rig = await small_ones(tmp_path, 60, max_merged_bytes=50, max_concurrency=1)
+    assert len(rig.store.restore().outbox) == 60
+    rig.start()
+    await rig.delivery.drained()
+    assert sorted(map(int, rig.sink.spans)) == list(range(60))
+    assert len(rig.sink.received) <= 6, "60 without company"
+    assert len(rig.sink.received[0]) == 1, "the first shows whether the server takes anything"
+    assert rig.store.restore().outbox == []
+    counters = rig.store.status().counters
+    assert (counters["spans_delivered"], counters["calls_delivered"]) == (60, 60)
+    assert counters["requests_accepted"] == len(rig.sink.received)
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_one_that_never_passes_holds_up_none_of_its_company(tmp_path: Path) -> None:
+    """What did not pass together goes alone."""
+    rig = await small_ones(tmp_path, 20, max_merged_bytes=1_000, max_concurrency=1)
+    failed: list[list[bytes]] = []
+
+    def answer(parts: list[bytes]) -> Outcome:
+        if b"7" not in parts:
+            return Accepted()
+        failed.append(parts)
+        return TryLater("500")
+
+    def later() -> bool:
+        rig.clock.now += 61
+        rig.delivery.gate.look_again()
+        return len(rig.sink.spans) == 19
+
+    rig.sink.answer = answer
+    rig.start()
+    await until(later)
+    assert [len(parts) for parts in failed if len(parts) > 1] == [19]
+    await rig.delivery.written()
+    assert [rig.store.body(n).unpack().data for n in rig.store.restore().outbox] == [b"7"]
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_refused_span_costs_its_company_nothing(tmp_path: Path) -> None:
+    """It is set aside with its reason, the others arrive."""
+    rig = await small_ones(tmp_path, 20, max_merged_bytes=1_000)
+    rig.sink.answer = lambda parts: Refused("400") if b"7" in parts else Accepted()
+    rig.start()
+    await rig.delivery.drained()
+    assert sorted(map(int, rig.sink.spans)) == [n for n in range(20) if n != 7]
+    counters = rig.store.status().counters
+    assert (counters["spans_delivered"], counters["spans_refused"], counters["calls_refused"]) == (19, 1, 1)
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_a_newer_version_of_a_span_has_no_company(tmp_path: Path) -> None:
+    """In one request with the older one nobody knows which of them would be kept."""
+    before = Rig(tmp_path)
+    before.sink.answer = lambda parts: TryLater("503")
+    before.start()
+    for number in range(10):
+        await before.submit(b"%d" % number, calls=b"\1", follows=3 if number == 5 else 0)
+    await before.stop()
+    before.store.close()
+    rig = Rig(tmp_path, max_merged_bytes=1_000, max_concurrency=1)
+    rig.start()
+    await rig.delivery.drained()
+    assert [b"5"] in rig.sink.received
+    order = rig.sink.spans
+    assert order.index(b"5") > max(order.index(b"%d" % older) for older in range(3))
+    assert len(rig.sink.received) < 6
+    await rig.stop()
+    rig.store.close()
+
+
+async def test_what_cannot_be_joined_goes_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when an older version of this program made some of the bodies."""
+    rig = await small_ones(tmp_path, 10, max_merged_bytes=1_000)
+    monkeypatch.setattr(rig.delivery._company, "_merge", lambda bodies: None)
+    rig.start()
+    await rig.delivery.drained()
+    assert sorted(map(int, rig.sink.spans)) == list(range(10))
     await rig.stop()
     rig.store.close()

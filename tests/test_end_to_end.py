@@ -218,6 +218,25 @@ def test_a_wrong_key_keeps_everything_until_it_is_right(host: Host, langfuse: Fa
     assert langfuse.span_ids() == {observation_id(1, seq) for seq in range(50)}
 
 
+def test_what_an_outage_left_behind_goes_in_few_requests(host: Host, langfuse: FakeLangfuse) -> None:
+    """A server counts requests: many small bodies go together, and each call arrives once."""
+    small = ("[delivery]", "batch_max_bytes = 16384")
+    host.write(*[kong_line(1, seq) for seq in range(400)])
+    host.configure(langfuse, *small, secret_key="sk-lf-wrong-secret")
+    assert host.run("run", "--once").returncode == 4
+    batches = host.status()["outbox"]["batches"]
+    assert batches > 20
+    seen = len(langfuse.requests)
+    host.configure(langfuse)
+    assert host.run("run", "--once").returncode == 0
+    assert len(langfuse.requests) - seen < batches // 2
+    assert sorted(span["spanId"] for span in received(langfuse)) == sorted(
+        observation_id(1, seq) for seq in range(400)
+    )
+    status = host.status()
+    assert (status["outbox"]["batches"], status["counters"]["spans_delivered"]) == (0, 400)
+
+
 def test_without_langfuse_traces_stay_on_this_machine(host: Host) -> None:
     """The default needs no account: the local store takes the traces."""
     host.configure(None)

@@ -107,3 +107,13 @@ def test_a_body_can_be_split_and_joined_again() -> None:
         otlp.join([otlp.encode(SPAN)]),
         otlp.join([otlp.encode(other)]),
     ]
+
+
+def test_bodies_are_merged_as_they_are() -> None:
+    """As if all spans had been in one batch; what another version made has another beginning."""
+    parts = [otlp.encode(replace(SPAN, id=span_id)) for span_id in (SPAN_ID, PARENT_ID, "00000000000000aa")]
+    first, second = otlp.join(parts[:2]), otlp.join(parts[2:])
+    assert otlp.merge([first, second]) == otlp.join(parts)
+    assert otlp.merge([first]) == first
+    assert otlp.merge([first, second.replace(b"resourceSpans", b"resource_spans")]) is None
+    assert otlp.merge([b"{}", first]) is None

@@ -47,6 +47,9 @@ class Nowhere:
     def join(self, spans: Sequence[bytes]) -> bytes:
         return self._form.join(spans)
 
+    def merge(self, bodies: Sequence[bytes]) -> bytes | None:
+        return None
+
     def split(self, data: bytes) -> list[bytes]:
         return [data]
 
@@ -196,6 +199,7 @@ def delivery_of(
         DeliveryLimits(
             spill_after_seconds=config.delivery.spill_after_seconds,
             max_concurrency=config.delivery.max_concurrency,
+            max_merged_bytes=config.delivery.batch_max_bytes,
             outbox_max_bytes=config.delivery.outbox_max_bytes,
             free_space_floor_bytes=config.delivery.free_space_floor_bytes,
             on_full=config.delivery.on_full,

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 
 from kong_ai_tracing.batches import Batch, Body
+from kong_ai_tracing.company import Company
 from kong_ai_tracing.deliveryhealth import DeliveryHealth
 from kong_ai_tracing.gate import Gate
 from kong_ai_tracing.ledger import Ledger
@@ -85,6 +86,16 @@ class Delivery:
             after_seconds=limits.spill_after_seconds,
             clock=clock,
         )
+        self._company = Company(
+            self._outgoing,
+            self._ledger,
+            destination.merge,
+            max_bytes=limits.max_merged_bytes,
+            is_ready=self._is_on_disk,
+            let_go=lambda number: self._let_go([number], Progress()),
+        )
+        self._passed = False
+        """Whether the last request was accepted."""
         self._closing = False
         self._busy = 0
         """How many senders have a batch, under way or waiting at the gate."""
@@ -258,25 +269,26 @@ class Delivery:
             # Passed on without a name: a body would stay in memory for as long as the next one is waited for.
             await self._deliver(*await self._take())
 
-    async def _deliver(self, number: int, body: Body) -> None:
+    async def _deliver(self, numbers: list[int], body: Body) -> None:
         self._busy += 1
         try:
             receipt = await self._sender.deliver(body)
         except BaseException:
-            await self._put_back(number)
+            await self._put_back(numbers)
             raise
-        self.health.tell_answer(self.pause_reason, accepted=receipt is not None)
+        self._passed = receipt is not None
+        self.health.tell_answer(self.pause_reason, accepted=self._passed)
         if receipt is None:
-            await self._put_back(number)
+            await self._put_back(numbers)
         else:
-            await self._ended(number, receipt)
+            await self._ended(numbers, receipt)
         async with self._moved:
             self._busy -= 1
             self._taken -= 1
             self._moved.notify_all()
 
-    async def _take(self) -> tuple[int, Body]:
-        """The next batch to send."""
+    async def _take(self) -> tuple[list[int], Body]:
+        """What to send next: a batch, or some of the outbox that go together."""
         while True:
             async with self._moved:
                 await self._moved.wait_for(lambda: self._next_number is not None)
@@ -285,13 +297,19 @@ class Delivery:
                 self._outgoing.take(number)
                 self._taken += 1
                 live = self._outgoing.live.get(number)
-            body = live.body if live is not None else await self._ledger.body(number)
-            if body is not None:
-                if live is None and self._throttle is not None:
-                    await self._throttle.leave(body.spans)
-                return number, body
-            self._taken -= 1
-            await self._let_go(number, Progress())
+            if live is not None:
+                return [number], live.body
+            body = await self._ledger.body(number)
+            if body is None:
+                self._taken -= 1
+                await self._let_go([number], Progress())
+            elif self._throttle is not None:
+                await self._throttle.leave(body.spans)
+                return [number], body
+            elif self._passed:
+                return await self._company.of(number, body)
+            else:
+                return [number], body
 
     async def _take_up_marked(self) -> None:
         """Refused bodies that an operator wants to be sent again join the outbox."""
@@ -320,7 +338,7 @@ class Delivery:
         """Whether what must be on disk before a batch is sent is there."""
         return self._ledger.is_announced(number) and self._ledger.is_written(number)
 
-    async def _ended(self, number: int, receipt: Receipt) -> None:
+    async def _ended(self, numbers: list[int], receipt: Receipt) -> None:
         counts = Counter(
             spans_delivered=receipt.delivered, calls_delivered=receipt.calls_delivered, requests_accepted=1
         )
@@ -330,16 +348,19 @@ class Delivery:
             counts["spans_refused"] = len(receipt.refusals)
             counts["calls_refused"] = receipt.calls_refused
             self.health.tell_refused(receipt.refusals)
-        await self._let_go(number, Progress(counts=counts, refused=receipt.refusals))
+        await self._let_go(numbers, Progress(counts=counts, refused=receipt.refusals))
 
-    async def _let_go(self, number: int, outcome: Progress) -> None:
+    async def _let_go(self, numbers: list[int], outcome: Progress) -> None:
+        """Batches that were sent together have one outcome, and leave with one commit."""
         async with self._moved:
-            self._settlement.has_ended(number, outcome)
+            self._settlement.has_ended(numbers[0], outcome)
+            for number in numbers[1:]:
+                self._settlement.has_ended(number, Progress())
             self._moved.notify_all()
 
-    async def _put_back(self, number: int) -> None:
+    async def _put_back(self, numbers: list[int]) -> None:
         async with self._moved:
-            self._outgoing.put_back(number)
+            self._outgoing.put_back(numbers)
             self._moved.notify_all()
 
     # -- what an operator is told

@@ -79,6 +79,9 @@ class Langfuse:
     def join(self, spans: Sequence[bytes]) -> bytes:
         return otlp.join(spans)
 
+    def merge(self, bodies: Sequence[bytes]) -> bytes | None:
+        return otlp.merge(bodies)
+
     def split(self, data: bytes) -> list[bytes]:
         return otlp.split(data)
 

@@ -8,7 +8,7 @@ were not tried yet: one that never passes stands in nobody's way.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from msgspec import Struct
 
@@ -36,6 +36,8 @@ class Outgoing:
         """True while one is being sent."""
         self._follows = dict(follows)
         self._tried: set[int] = set()
+        self._alone: set[int] = set()
+        """Of the outbox, those that did not pass together with others, or are not like them."""
         self._turn = 0
 
     def __len__(self) -> int:
@@ -64,6 +66,7 @@ class Outgoing:
         del self._spilled[number]
         self._follows.pop(number, None)
         self._tried.discard(number)
+        self._alone.discard(number)
 
     def rejoin(self, numbers: Iterable[int]) -> None:
         """Batches that were refused are in the outbox again, before all others."""
@@ -85,10 +88,32 @@ class Outgoing:
         self._turn += 1
         self._mark(number, sending=True)
 
-    def put_back(self, number: int) -> None:
-        """It did not pass."""
-        self._tried.add(number)
-        self._mark(number, sending=False)
+    def put_back(self, numbers: Collection[int]) -> None:
+        """They did not pass; if they went together, they do not do so again."""
+        if len(numbers) > 1:
+            self._alone.update(numbers)
+        for number in numbers:
+            self._tried.add(number)
+            self._mark(number, sending=False)
+
+    def companion(self, number: int, is_ready: Callable[[int], bool]) -> int | None:
+        """Takes the nearest batch of the outbox that may be sent together with this one."""
+        if number in self._alone:
+            return None
+        is_old = number - next(iter(self._spilled)) < next(reversed(self._spilled)) - number
+        for other in self._spilled if is_old else reversed(self._spilled):
+            if self._spilled[other] or not is_ready(other):
+                continue
+            if other not in self._tried and other not in self._alone:
+                self._mark(other, sending=True)
+                return other
+        return None
+
+    def leave_behind(self, numbers: Collection[int]) -> None:
+        """Companions that are not sent after all; from now on each goes without company."""
+        self._alone.update(numbers)
+        for number in numbers:
+            self._mark(number, sending=False)
 
     def oldest_at_rest(self, is_ready: Callable[[int], bool]) -> int | None:
         """The oldest batch of the outbox that is not being sent."""

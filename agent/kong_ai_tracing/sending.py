@@ -40,6 +40,9 @@ class Destination(WireForm, Protocol):
 
     async def send(self, body: Body) -> Outcome: ...
 
+    def merge(self, bodies: Sequence[bytes]) -> bytes | None:
+        """One body with the spans of all of these; None when they are not alike."""
+
     def split(self, data: bytes) -> list[bytes]: ...
 
     def shorten(self, span: bytes, max_bytes: int) -> bytes | None:

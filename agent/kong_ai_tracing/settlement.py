@@ -18,6 +18,8 @@ class DeliveryLimits(Struct, frozen=True):
     spill_after_seconds: float = 2.0
     commit_interval_seconds: float = 0.5
     max_in_flight_bytes: int = 8 << 20
+    max_merged_bytes: int = 2 << 20
+    """Bodies of the outbox are sent together up to this size."""
     max_concurrency: int = 4
     outbox_max_bytes: int = 1 << 30
     free_space_floor_bytes: int = 256 << 20
