@@ -33,7 +33,7 @@ from kong_ai_tracing.lines import Line
 
 _TURNS = 5
 _LATER_MS = 1 << 60
-_TOGETHER = 16
+_TOGETHER = 32
 """So many lines the daemon reads together."""
 
 Step = Callable[[Any], Any]

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kong_ai_tracing.calls import CallSettings, calls_of
+from golden_calls import composed_files, fixture_files, lines_of
+from kong_ai_tracing.calls import CallSettings, calls_of, calls_of_each
 from kong_ai_tracing.entries import LogEntry, read_entries
 from kong_ai_tracing.ids import observation_id_from_seed, trace_id_from_seed
 from kong_ai_tracing.lines import Line
@@ -44,6 +45,20 @@ def proxy(name: str = "proxy", **members: Any) -> dict[str, Any]:
     meta = {"provider_name": "openai", "request_model": "gpt-4o", "response_model": "gpt-4o-2024-08-06"}
     payload = {"request": json.dumps(CHAT_REQUEST), "response": json.dumps(CHAT_ANSWER)}
     return {name: {"meta": meta, "usage": KONG_USAGE, "payload": payload} | members}
+
+
+def test_entries_that_are_read_together_do_not_mix() -> None:
+    """Of each the calls are those that it has alone, beside other traffic and lines with several."""
+    entries = [
+        entry
+        for path in (*fixture_files(), *composed_files())
+        for given in lines_of(path)
+        for entry in read_entries(given)
+        if isinstance(entry, LogEntry)
+    ]
+    together = calls_of_each(entries, CallSettings(), explain=True)
+    assert together == [calls_of(entry, CallSettings(), explain=True) for entry in entries]
+    assert {0, 1, 2} <= {len(calls) for calls in together}
 
 
 def test_a_captured_call_is_read_whole() -> None:

@@ -124,9 +124,11 @@ def light_text(holder: dict[str, Any], name: str) -> str | bytes | None:
     here on in the record, too.
     """
     value = holder.get(name)
-    if isinstance(value, str) and len(value) >= _LONG_CHARACTERS and not value.isascii():
-        value = holder[name] = _utf8(value)
-    return value if isinstance(value, str | bytes) else None
+    if type(value) is str:
+        if len(value) >= _LONG_CHARACTERS and not value.isascii():
+            value = holder[name] = _utf8(value)
+        return value
+    return value if type(value) is bytes else None
 
 
 def _utf8(text: str | bytes) -> bytes:

@@ -14,7 +14,7 @@ from msgspec import Struct, field
 from kong_ai_tracing.entries import LogEntry, integer, table, text
 from kong_ai_tracing.ids import trace_id_from_seed
 from kong_ai_tracing.jsontext import Fields, value_of
-from kong_ai_tracing.labels import MAX_CHARACTERS, environment_of, flat, label, limited, tags_of
+from kong_ai_tracing.labels import MAX_CHARACTERS, environment_of, flat, label, limited_all, tags_of
 from kong_ai_tracing.mapping import FIELDS, LABEL
 from kong_ai_tracing.offers import Offers, Texts, offers_of
 from kong_ai_tracing.optouts import OptOut, opt_out_of
@@ -26,6 +26,16 @@ from kong_ai_tracing.tracekeys import parent_id_of, trace_key_of
 ADJUSTED = "kong_ai_tracing.adjusted"
 """Metadata: names of the values that had to be changed to be accepted."""
 
+_NAMES = (
+    "trace_name",
+    "environment",
+    "user_id",
+    "session_id",
+    "release",
+    "version",
+    "observation_name",
+)
+"""What has to be brought within Langfuse's limits."""
 _LARGEST_VERSION = 2**31
 _METADATA_FIELDS = frozenset(
     (
@@ -106,73 +116,68 @@ def identify(
     """Read the identity of a call from the head of its request, its body, and Kong."""
     metadata = table(value_of(body["metadata"])) if "metadata" in body else {}
     offers = offers_of(entry, headers, body, metadata, settings.places, every=explain)
-    said = offers.texts()
+    said = _said(offers, settings)
     key = trace_key_of(entry, offers, by_correlation_id=settings.group_by_correlation_id)
     name, name_source = _trace_name(entry, said, offers, settings)
     ruling = settings.rules.decide(entry)
     environment, environment_source = _environment(said, offers, ruling, settings)
-    labels, made_up = _metadata(said, offers, metadata, settings.places)
-    fitting = _Fitting()
+    labels, made_up = _labels(said, offers, metadata, settings.places)
+    given = {each: value for each, value in said.items() if each in _NAMES}
+    given["trace_name"], given["environment"] = name, environment
+    fitted = limited_all(given)
+    fitted["environment"] = environment_of(environment) or environment_of(settings.environment) or "default"
+    if fitted != given:
+        labels |= _adjusted(given, fitted)
     context = Context(
         trace_id=key[0] if key else trace_id_from_seed(entry.seed),
         shared=key is not None,
-        trace_name=fitting.fit("trace_name", name),
-        environment=fitting.fit_environment(environment, settings.environment),
-        user_id=fitting.fit("user_id", said["user_id"]) if "user_id" in said else None,
-        session_id=fitting.fit("session_id", said["session_id"]) if "session_id" in said else None,
+        trace_name=fitted["trace_name"],
+        environment=fitted["environment"],
+        user_id=fitted.get("user_id"),
+        session_id=fitted.get("session_id"),
         tags=tags_of(tags) if (tags := offers.get("tags")) else [],
+        release=fitted.get("release"),
+        version=fitted.get("version"),
         metadata=labels,
         made_up=made_up,
         opt_out=opt_out_of(headers, metadata),
         ruling=ruling,
     )
-    if release := said.get("release") or settings.release:
-        context.release = fitting.fit("release", release)
-    if version := said.get("version") or settings.version:
-        context.version = fitting.fit("version", version)
-    identity = Identity(context, parent_span_id=said.get("parent_span_id"))
-    if "observation_name" in said:
-        identity.observation_name = _observation_name(said, offers, fitting)
+    identity = Identity(context, fitted.get("observation_name"), said.get("parent_span_id"))
     if "prompt_name" in said:
         identity.prompt = _prompt(said)
     if settings.join_caller_trace:
         identity.parent_id = parent_id_of(offers, key)
-    if fitting.originals:
-        context.metadata.update(fitting.notes())
     if explain:
         trace_source = key[1] if key else _own_id(entry)
         identity.sources = _sources(
             offers, trace_source, name_source, environment_source, ruling, settings.places
         )
-        if fitting.originals:
-            identity.sources[ADJUSTED] = context.metadata[ADJUSTED]
+        if fitted != given:
+            identity.sources[ADJUSTED] = labels[ADJUSTED]
         identity.passed_over = _passed_over(offers, environment_source, ruling, settings.places)
     return identity
 
 
-class _Fitting:
-    """Brings values within Langfuse's limits, and remembers which had to be changed."""
+def _said(offers: Offers, settings: CallSettings) -> Texts:
+    """What is said of each field, or where nobody says it, configured."""
+    said = offers.texts()
+    if settings.release:
+        said.setdefault("release", settings.release)
+    if settings.version:
+        said.setdefault("version", settings.version)
+    path = said.get("observation_name")
+    if path and offers.source("observation_name") == "header helicone-session-path":
+        said["observation_name"] = path.rstrip("/").rpartition("/")[2]
+    return said
 
-    __slots__ = ("originals",)
 
-    def __init__(self) -> None:
-        self.originals: dict[str, str] = {}
-
-    def fit(self, name: str, value: str) -> str:
-        fitted = limited(value)
-        if fitted != value:
-            self.originals[name] = value
-        return fitted
-
-    def fit_environment(self, value: str, default: str) -> str:
-        fitted = environment_of(value) or environment_of(default) or "default"
-        if fitted != value:
-            self.originals["environment"] = value
-        return fitted
-
-    def notes(self) -> dict[str, Any]:
-        originals = {f"kong_ai_tracing.{name}": label(value) for name, value in self.originals.items()}
-        return {ADJUSTED: ",".join(sorted(self.originals)), **originals}
+def _adjusted(given: Texts, fitted: Texts) -> dict[str, Any]:
+    """What is told of values that had to be changed."""
+    changed = [name for name in _NAMES if name in given and fitted[name] != given[name]]
+    return {ADJUSTED: ",".join(sorted(changed))} | {
+        f"kong_ai_tracing.{name}": label(given[name]) for name in changed
+    }
 
 
 def _trace_name(entry: LogEntry, said: Texts, offers: Offers, settings: CallSettings) -> tuple[str, str]:
@@ -195,13 +200,6 @@ def _environment(
     return settings.environment, "configuration"
 
 
-def _observation_name(said: Texts, offers: Offers, fitting: _Fitting) -> str | None:
-    name = said["observation_name"]
-    if offers.source("observation_name") == "header helicone-session-path":
-        name = name.rstrip("/").rpartition("/")[2]
-    return fitting.fit("observation_name", name) if name else None
-
-
 def _prompt(said: Texts) -> tuple[str, int] | None:
     """The link to a prompt. A name alone is none, and Langfuse takes no other versions than numbers."""
     name, version = said["prompt_name"], integer(said.get("prompt_version"))
@@ -210,7 +208,7 @@ def _prompt(said: Texts) -> tuple[str, int] | None:
     return name, version
 
 
-def _metadata(
+def _labels(
     said: Texts, offers: Offers, metadata: dict[str, Any], places: Places
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Labels of the trace: whatever the caller added, whose names are given besides, then those that have a
@@ -225,9 +223,8 @@ def _metadata(
     for field_name in places.labels:
         if (value := offers.get(field_name)) is not None:
             found.update(flat({field_name.removeprefix(LABEL): value}))
-    for name in offers.among(_METADATA_FIELDS):
-        if name in said:
-            found[name] = label(said[name])
+    if not _METADATA_FIELDS.isdisjoint(said):
+        found |= {name: label(said[name]) for name in sorted(_METADATA_FIELDS.intersection(said))}
     return found, made_up
 
 

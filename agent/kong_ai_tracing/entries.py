@@ -40,6 +40,7 @@ class LogEntry:
     """One request as Kong logged it; `damaged` when bytes that were no UTF-8 had to be replaced."""
 
     __slots__ = (
+        "ai",
         "consumer",
         "damaged",
         "latencies",
@@ -70,6 +71,8 @@ class LogEntry:
         self.service = table(record.get("service"))
         self.route = table(record.get("route"))
         self.consumer = table(record.get("consumer"))
+        self.ai = table(record.get("ai"))
+        """What Kong's AI plugins wrote."""
         self.tries = tables(record.get("tries"))
         """The balancer's attempts."""
         self.status = integer(response.get("status"))
@@ -81,11 +84,6 @@ class LogEntry:
         # Without the query: keys may be in there.
         self.path = path_of(request.get("uri"))
         self.upstream_path = path_of(record.get("upstream_uri"))
-
-    @property
-    def ai(self) -> dict[str, Any]:
-        """What Kong's AI plugins wrote."""
-        return table(self.record.get("ai"))
 
 
 def read_entries(line: Line) -> list[LogEntry | SetAside | Ignored]:
@@ -177,12 +175,12 @@ def _torn_part(line: Line, length: int) -> LogEntry | SetAside:
 
 def table(value: Any) -> dict[str, Any]:
     """An object, or an empty one."""
-    return value if isinstance(value, dict) else {}
+    return value if type(value) is dict else {}
 
 
 def tables(value: Any) -> list[dict[str, Any]]:
     """The objects of a list; Kong's encoder writes `{}` for an empty list."""
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+    return [item for item in value if type(item) is dict] if isinstance(value, list) else []
 
 
 def text(value: Any) -> str | None:
@@ -190,7 +188,7 @@ def text(value: Any) -> str | None:
     # Asked some thirty times a line, mostly of a string or of nothing: those two come first.
     if value is None:
         return None
-    if isinstance(value, str):
+    if type(value) is str:
         value = value.strip()
         return None if value in _UNKNOWN_WORDS else value
     return str(value) if type(value) in _NUMBERS else None
@@ -198,7 +196,7 @@ def text(value: Any) -> str | None:
 
 def first_text(value: Any) -> str | None:
     """The value of a header: the first that says something when it was repeated."""
-    if isinstance(value, list):
+    if type(value) is list:
         return next((found for item in value if (found := text(item))), None)
     return text(value)
 

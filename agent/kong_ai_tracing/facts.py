@@ -64,10 +64,10 @@ def add_speed(facts: Facts, timing: Timing, usage: dict[str, int]) -> None:
 
 def ratio(part: int, whole: int) -> float:
     """To three decimals, as `round` has it, which takes three times as long for a fraction."""
-    thousandths, rest = divmod(1000 * part, whole)
-    if 2 * rest == whole:
+    nearest = 2000 * part + whole
+    if nearest % (2 * whole) == 0:  # just between two
         return round(part / whole, 3)
-    return (thousandths + (2 * rest > whole)) / 1000
+    return nearest // (2 * whole) / 1000
 
 
 def add_gateway(facts: Facts, exchange: Exchange) -> None:
@@ -82,7 +82,7 @@ def add_gateway(facts: Facts, exchange: Exchange) -> None:
         facts["path"] = entry.path
     if entry.request_id is not None:
         facts["kong_request_id"] = entry.request_id
-    facts.update(_names_in(entry))
+    facts |= _names_in(entry)
     for name, part in _LATENCIES:
         if (latency := duration(latencies.get(part))) is not None:
             facts[name] = latency
@@ -90,8 +90,10 @@ def add_gateway(facts: Facts, exchange: Exchange) -> None:
         facts["upstream_status"] = status
     if (request_id := first_text(exchange.response_headers.get("x-request-id"))) is not None:
         facts["provider_request_id"] = request_id
-    if tries := _tries(entry):
-        facts["tries"] = tries
+    tries = entry.tries
+    if len(tries) > 1 or (tries and "state" in tries[0]):
+        # There is more to say than that one worked.
+        facts["tries"] = [known(facts_of_try(attempt)) for attempt in tries]
     if entry.damaged:
         facts["kong_ai_tracing.repaired"] = True
 
@@ -161,14 +163,6 @@ def _names(*said: Any) -> Facts:
 
 _remembered_names = lru_cache(4096, typed=True)(_names)
 """A gateway has few routes, and most callers come again."""
-
-
-def _tries(entry: LogEntry) -> list[Facts] | None:
-    """The balancer's attempts, when there is more to say than that one worked."""
-    tries = entry.tries
-    if not tries or (len(tries) == 1 and "state" not in tries[0]):
-        return None
-    return [known(facts_of_try(attempt)) for attempt in tries]
 
 
 def facts_of_try(attempt: Facts) -> Facts:

@@ -18,7 +18,7 @@ _NO_TRACE = "0" * 32
 _NO_SPAN = "0" * 16
 
 
-@lru_cache(4)
+@lru_cache(64)
 def _digest(seed: str) -> str:
     """Remembered, because a call that is a trace by itself has one seed for both ids."""
     digest = _NEW.copy()

@@ -43,6 +43,14 @@ def limited(value: str) -> str:
     return f"{plain[:_KEPT_CHARACTERS]}~{digest}"
 
 
+def limited_all(values: dict[str, str]) -> dict[str, str]:
+    """The same for several, nearly always as they are: then they need not be looked at one by one."""
+    together = "".join(values.values())
+    if len(together) <= MAX_CHARACTERS and together.isascii() and together.isprintable():
+        return values.copy()
+    return {name: limited(value) for name, value in values.items()}
+
+
 @lru_cache(1024)
 def environment_of(value: str) -> str:
     """A name that Langfuse accepts for an environment; empty when nothing is left of it."""

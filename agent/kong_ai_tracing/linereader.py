@@ -20,8 +20,8 @@ from kong_ai_tracing.media import Attachment
 from kong_ai_tracing.protection import Protected, Protection
 from kong_ai_tracing.selection import IsWanted
 
-_MOST_LINES = 16
-_MOST_BYTES = 256 << 10
+_MOST_LINES = 32
+_MOST_BYTES = 512 << 10
 """So many lines, and no more, are read together."""
 
 Kind = Literal["calls", "malformed", "other"]

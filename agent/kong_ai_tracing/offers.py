@@ -53,7 +53,11 @@ class Offers:
 
     def texts(self) -> Texts:
         """The values of all fields that have one, as text."""
-        return {field: found for field, (_, _, value) in self._best.items() if (found := first_text(value))}
+        return {
+            field: found
+            for field, (_, _, value) in self._best.items()
+            if (found := value.strip() if type(value) is str else first_text(value))
+        }
 
     def text(self, field: str) -> str | None:
         """The value of a field as text."""
@@ -64,10 +68,6 @@ class Offers:
         """Which source gave a field."""
         best = self._best.get(field)
         return None if best is None else best[1]
-
-    def among(self, fields: frozenset[str]) -> list[str]:
-        """Those of the fields that have a value."""
-        return [] if fields.isdisjoint(self._best) else sorted(fields.intersection(self._best))
 
     def passed_over(self, field: str) -> dict[str, Any]:
         """What else was there, by source; known only to `AllOffers`."""
@@ -116,18 +116,18 @@ def offers_of(
             offers.add(branch.uses, headers[name])
         if kind:
             _take_apart(offers, places, name, branch, kind, first_text(headers[name]) or "")
-    for name in places.body.keys() & body.keys():
-        value, branch = value_of(body[name]), places.body[name]
-        offers.add(branch.uses, value.get("id") if isinstance(value, dict) else value)
-        if branch.members and isinstance(value, dict):
-            _walk(offers, branch.members, value)
+    for name in body:
+        if name in places.body:
+            value, branch = value_of(body[name]), places.body[name]
+            offers.add(branch.uses, value.get("id") if isinstance(value, dict) else value)
+            if branch.members and isinstance(value, dict):
+                _walk(offers, branch.members, value)
     if metadata:
         if isinstance(user := metadata.get("user_id"), str) and len(user) > _LONGEST_PLAIN_USER:
             metadata = metadata | {"user_id": _split_agent_user(offers, places, user)}
         _walk(offers, places.metadata, metadata)
-    for name in places.kong.keys() & entry.record.keys():
-        branch, ranks = places.kong[name]
-        if offers.may_learn(ranks):
+    for name, (branch, ranks) in places.kong.items():
+        if name in entry.record and offers.may_learn(ranks):
             _walk(offers, {name: branch}, entry.record)
     return offers
 

@@ -199,9 +199,9 @@ def _anything(value: Any) -> Any:
 
 def saying(value: Any) -> Any:
     """The value; None for one of the words that mean nothing."""
-    if isinstance(value, str):
+    if type(value) is str:
         return None if value.strip().lower() in _ABSENT else value
-    if isinstance(value, list):
+    if type(value) is list:
         return value if any(saying(item) is not None for item in value) else None
     return None if text(value) is None else value
 

@@ -72,7 +72,7 @@ class Reading(Struct):
     def answer_captured(self) -> bool:
         """Whether the answer is the provider's own, not Kong's account of it."""
         body = self.response.body
-        return body.is_there and body is self.captured.response
+        return body.content is not None and body is self.captured.response
 
     @property
     def level(self) -> tuple[Level, str | None]:
@@ -172,8 +172,8 @@ def begin(exchange: Exchange, section: Section, captured: Captured) -> Begun:
     is_proxied = section.place is PROXIED
     if not is_proxied:
         captured = _NOTHING_CAPTURED
-    request = Sketch(captured.request if captured.request.is_there else section.request)
-    response = Sketch(captured.response if captured.response.is_there else section.response)
+    request = Sketch(section.request if captured.request.content is None else captured.request)
+    response = Sketch(section.response if captured.response.content is None else captured.response)
     hint = dialect_said(exchange, request) if is_proxied else None
     return Begun(exchange, section, captured, request, response, is_proxied, hint)
 

@@ -75,17 +75,16 @@ def sections_of(ai: dict[str, Any]) -> list[Section]:
     """The calls of one line in the order in which they happened."""
     if not ai:
         return []
-    shared_payload = table(ai.get("payload"))
-    shared_cache = _cache_of(ai)
+    cache = _cache_of(ai)
     found = [
-        _section(name, value, shared_payload, shared_cache, ai)
+        _section(name, value, cache, ai)
         for name, value in ai.items()
-        if isinstance(value, dict) and name not in _NO_CALLS and _is_call(name, value)
+        if type(value) is dict and name not in _NO_CALLS and _is_call(name, value)
     ]
     if len(found) == 1 and found[0].place is PROXIED:
         return found
     if not any(section.place is PROXIED for section in found) and _is_call_itself(ai, bool(found)):
-        found.append(_section("", ai, {}, shared_cache, {}))
+        found.append(_section("", ai, cache, {}))
     return sorted(found, key=lambda section: (section.place, section.namespace))
 
 
@@ -102,7 +101,7 @@ def is_known_namespace(name: str) -> bool:
 
 def objects_in(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
     """The objects that other plugins wrote beside a call, or without one."""
-    if value.keys() <= _OWN_MEMBERS:
+    if _OWN_MEMBERS.issuperset(value):
         return {}
     return {
         name: member
@@ -113,9 +112,9 @@ def objects_in(value: dict[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _is_call(name: str, value: dict[str, Any]) -> bool:
     if (
-        isinstance(value.get("meta"), dict)
-        or isinstance(value.get("usage"), dict)
-        or isinstance(value.get("payload"), dict)
+        type(value.get("meta")) is dict
+        or type(value.get("usage")) is dict
+        or type(value.get("payload")) is dict
     ):
         return name in _PROXIES or _HELPERS.search(name) is None
     # A guardrail may have refused the request before the proxy wrote anything.
@@ -133,31 +132,28 @@ def _is_call_itself(ai: dict[str, Any], has_others: bool) -> bool:
 def _cache_of(ai: dict[str, Any]) -> dict[str, Any]:
     """What the semantic cache wrote: under its own name in 3.8, later under that of the proxy."""
     for value in ai.values():
-        if isinstance(value, dict) and "cache" in value and (cache := table(value["cache"])):
+        if type(value) is dict and "cache" in value and (cache := table(value["cache"])):
             return cache
     return {}
 
 
-def _section(
-    name: str,
-    value: dict[str, Any],
-    shared_payload: dict[str, Any],
-    shared_cache: dict[str, Any],
-    ai: dict[str, Any],
-) -> Section:
+def _section(name: str, value: dict[str, Any], cache: dict[str, Any], ai: dict[str, Any]) -> Section:
     place = _PLACES.get(name, PROXIED)
+    is_proxied = place is PROXIED
     payload = table(value.get("payload"))
     # ai-proxy-advanced leaves the request one level higher.
-    is_higher = payload.get("request") is None and place is PROXIED
+    is_higher = is_proxied and payload.get("request") is None
+    request = light_text(table(ai.get("payload")) if is_higher else payload, "request")
+    response = light_text(payload, "response")
     return Section(
         name,
         place,
         table(value.get("meta")),
         table(value.get("usage")),
-        shared_cache if place is PROXIED else {},
-        _body(shared_payload if is_higher else payload, "request"),
-        _body(payload, "response"),
-        _objects_about(name, value, ai) if place is PROXIED else {},
+        cache if is_proxied else {},
+        Body(request) if request else NOT_LOGGED,
+        Body(response) if response else NOT_LOGGED,
+        _objects_about(name, value, ai) if is_proxied else {},
     )
 
 
@@ -168,8 +164,3 @@ def _objects_about(name: str, value: dict[str, Any], ai: dict[str, Any]) -> dict
         beside.pop(name, None)
         found = beside | found
     return found
-
-
-def _body(payload: dict[str, Any], name: str) -> Body:
-    text = light_text(payload, name)
-    return Body(text) if text else NOT_LOGGED

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from kong_ai_tracing.entries import first_text, integer, number, table
+from kong_ai_tracing.entries import first_text, integer, number
 
 ZERO_USAGE = {"input": 0, "output": 0, "total": 0}
 """Said of failed calls: without it Langfuse would count the tokens of the prompt itself and price them."""
@@ -39,6 +39,17 @@ _CACHE_WRITTEN = ("cache_creation_input_tokens", "cacheWriteInputTokens", "cache
 _CACHE_HITS = ("prompt_cache_hit_tokens", "cached_tokens")
 """DeepSeek's, Moonshot's and Together's, which are part of the input."""
 _CACHE_TIMES = (("5m", "ephemeral_5m_input_tokens"), ("1h", "ephemeral_1h_input_tokens"))
+_INPUTS = frozenset(
+    (
+        "input",
+        "input_cached_tokens",
+        "input_cache_creation",
+        *(f"input_cache_creation_{time}" for time, _ in _CACHE_TIMES),
+        *(bucket for _, bucket in _INPUT_BUCKETS),
+    )
+)
+_OUTPUTS = frozenset(("output", *(bucket for _, bucket in _OUTPUT_BUCKETS)))
+"""All buckets of what went in, and of what came out."""
 _HEADERS = {
     "x-amzn-bedrock-input-token-count": "input_tokens",
     "x-amzn-bedrock-output-token-count": "output_tokens",
@@ -50,14 +61,14 @@ _HEADERS = {
 """Where Bedrock and text-generation-inference count."""
 
 
-def usage_buckets(usage: Any) -> dict[str, int]:
+def usage_buckets(reported: Any) -> dict[str, int]:
     """Disjoint counts under Langfuse's names; empty when nothing is known."""
-    reported = table(usage)
     buckets: dict[str, int] = {}
-    if not reported:
+    if not reported or not isinstance(reported, dict):
         return buckets
     _add(buckets, "input", reported, _INPUT, _INPUT_DETAILS, _INPUT_BUCKETS)
-    _add_hits(buckets, reported)
+    if "prompt_cache_hit_tokens" in reported or "cached_tokens" in reported:
+        _add_hits(buckets, reported)
     if "prompt_tokens" not in reported:
         _add_cache(buckets, reported)
     _add(buckets, "output", reported, _OUTPUT, _OUTPUT_DETAILS, _OUTPUT_BUCKETS)
@@ -122,9 +133,9 @@ def prompt_and_completion(buckets: dict[str, int]) -> tuple[int, int]:
     """All tokens that went in and all that came out, details included."""
     prompt = completion = 0
     for name, tokens in buckets.items():
-        if name.startswith("input"):
+        if name in _INPUTS:
             prompt += tokens
-        elif name.startswith("output"):
+        elif name in _OUTPUTS:
             completion += tokens
     return prompt, completion
 
@@ -142,8 +153,7 @@ def _add(
         return
     found: dict[str, int] = {}
     for each in detail_names:
-        details = reported.get(each)
-        if not isinstance(details, dict):
+        if each not in reported or not isinstance(details := reported[each], dict):
             continue
         for detail, bucket in parts:
             tokens = _count(details.get(detail))
@@ -169,13 +179,16 @@ def _first_count(reported: dict[str, Any], names: tuple[str, ...]) -> int | None
     """The first that is more than zero: Kong writes zeros beside what it counted under another name."""
     zero = None
     for name in names:
-        if name in reported and (tokens := _count(reported[name])) is not None:
-            if tokens:
+        if name in reported:
+            tokens = reported[name]
+            if type(tokens) is int and 0 < tokens < _LARGEST_COUNT:
                 return tokens
-            zero = 0
+            if tokens := _count(tokens):
+                return tokens
+            zero = zero if tokens is None else 0
     return zero
 
 
 def _count(value: Any) -> int | None:
-    tokens = value if type(value) is int else integer(value)
+    tokens = integer(value)
     return tokens if tokens is not None and 0 <= tokens < _LARGEST_COUNT else None

@@ -126,7 +126,7 @@ def read_answer(sketch: Sketch, hint: Dialect, *, bare_text: bool = False) -> An
     `bare_text` says that Kong logged a stream as its text alone, as 3.7 and 3.8 do: then JSON in it is what
     the model wrote, unless it is an envelope for certain.
     """
-    if not sketch.body.is_there:
+    if sketch.body.content is None:
         return Answered()
     if sketch.stream is not None:
         values = sketch.stream.values[:_EVENTS_LOOKED_AT]

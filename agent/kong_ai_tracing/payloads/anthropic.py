@@ -32,12 +32,10 @@ from kong_ai_tracing.payloads.dialect import (
     Dialect,
     failure_in,
     failure_of,
-    is_streamed,
     messages_input,
-    parameters_of,
     raw_text,
+    terms_of,
     text_length,
-    word_of,
 )
 from kong_ai_tracing.payloads.parts import media_part, picture_part, tool_call, tool_result
 from kong_ai_tracing.payloads.turns import Turn, content_of, set_messages
@@ -80,11 +78,12 @@ def _is_certain_request(fields: Fields) -> bool:
 
 def _read_request(fields: Fields) -> Asked:
     texts, length = _messages(fields)
+    terms = terms_of(fields)
     return Asked(
         input=messages_input(b"[" + b",".join(texts) + b"]", _tools(fields.get("tools"))),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
+        model=terms.model,
+        parameters=terms.parameters,
+        streamed=terms.streamed,
         message_count=len(texts),
         prompt_length=length,
     )

@@ -11,18 +11,16 @@ from msgspec.json import Decoder
 from kong_ai_tracing.entries import table
 from kong_ai_tracing.eventstreams import EventStream
 from kong_ai_tracing.jsontext import Fields, dump, items_of, object_text, objects_of, value_of
-from kong_ai_tracing.payloads.choices import BESIDE, answered, has_choices, is_chunk
+from kong_ai_tracing.payloads.choices import BESIDE, Choice, answered, choices_of, has_choices, is_chunk
 from kong_ai_tracing.payloads.chunks import read_chunks, sources_beside
 from kong_ai_tracing.payloads.dialect import (
     Answered,
     Asked,
     Dialect,
-    is_streamed,
     messages_input,
-    parameters_of,
     raw_text,
+    terms_of,
     text_length,
-    word_of,
 )
 from kong_ai_tracing.payloads.reasoning import Thoughts, with_thinking
 
@@ -48,11 +46,12 @@ def _read_request(fields: Fields) -> Asked:
     messages = fields.get("messages") or Raw(b"[]")
     count, length = _measure(messages)
     tools = fields.get("tools") or fields.get("functions")
+    terms = terms_of(fields)
     return Asked(
-        input=messages_input(raw_text(messages), tools),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
+        messages_input(raw_text(messages), tools),
+        terms.model,
+        terms.parameters,
+        terms.streamed,
         message_count=count,
         prompt_length=length,
     )
@@ -61,42 +60,44 @@ def _read_request(fields: Fields) -> Asked:
 def _measure(messages: Raw) -> tuple[int, int]:
     """How many messages, and how many characters of text in them."""
     try:
-        contents = [message.content for message in _MESSAGES.decode(messages)]
+        read = _MESSAGES.decode(messages)
     except (ValueError, RecursionError):
         contents = [value_of(message.get("content")) for message in objects_of(messages)]
         return len(items_of(messages)), sum(map(text_length, contents))
     length = 0
-    for content in contents:
-        length += len(content) if isinstance(content, str) else text_length(content)
-    return len(contents), length
+    for message in read:
+        content = message.content
+        length += len(content) if type(content) is str else text_length(content)
+    return len(read), length
 
 
 def _read_response(fields: Fields) -> Answered:
-    choices = objects_of(fields.get("choices"))
+    choices = choices_of(fields.get("choices"))
     found = answered(fields, choices)
-    messages = [message for choice in choices if (message := _message_of(choice)) is not None]
-    if messages:
-        texts = [text for text, _ in messages]
-        found.output = _with_sources(texts[0], fields) if len(texts) == 1 else b"[" + b",".join(texts) + b"]"
+    messages = [_message_of(choice) for choice in choices if choice.message or choice.text]
+    if len(messages) == 1:
+        [(text, found.response_length)] = messages
+        found.output = _with_sources(text, fields)
+    elif messages:
+        found.output = b"[" + b",".join([text for text, _ in messages]) + b"]"
         found.response_length = sum([length for _, length in messages])
     return found
 
 
-def _message_of(choice: Fields) -> tuple[bytes, int] | None:
+def _message_of(choice: Choice) -> tuple[bytes, int]:
     """The message of a choice, and the characters of text in it. Most travel on as the text they are."""
-    if "message" in choice:
-        raw = choice["message"]
-        try:
-            answer = _ANSWER.decode(raw)
-        except (ValueError, RecursionError):
-            return _odd_message(raw)
-        if isinstance(answer.content, list) or answer.are_told:
-            return _odd_message(raw)
-        return _with_role(raw_text(raw)), len(answer.content or "")
-    if "text" in choice:
-        text = object_text({"role": b'"assistant"', "content": raw_text(choice["text"])})
-        return text, text_length(value_of(choice["text"]))
-    return None
+    raw = choice.message
+    if not raw:
+        text = object_text({"role": b'"assistant"', "content": raw_text(choice.text)})
+        return text, text_length(value_of(choice.text))
+    try:
+        answer = _ANSWER.decode(raw)
+    except (ValueError, RecursionError):
+        return _odd_message(raw)
+    content = answer.content
+    if type(content) is list or answer.are_told:
+        return _odd_message(raw)
+    return _with_role(raw_text(raw)), len(content or "")
 
 
 def _odd_message(raw: Raw) -> tuple[bytes, int]:

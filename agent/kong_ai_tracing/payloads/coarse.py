@@ -14,11 +14,9 @@ from kong_ai_tracing.payloads.dialect import (
     Dialect,
     failure_in,
     failure_of,
-    is_streamed,
-    parameters_of,
     raw_text,
+    terms_of,
     text_length,
-    word_of,
 )
 from kong_ai_tracing.payloads.values import text_or_none
 
@@ -39,11 +37,12 @@ def _never(_: Any) -> bool:
 
 
 def _read_request(fields: Fields) -> Asked:
+    terms = terms_of(fields)
     return Asked(
         input=object_text({name: raw_text(raw) for name, raw in fields.items() if name not in _SECRETS}),
-        model=word_of(fields.get("model")),
-        parameters=parameters_of(fields),
-        streamed=is_streamed(fields),
+        model=terms.model,
+        parameters=terms.parameters,
+        streamed=terms.streamed,
     )
 
 

@@ -6,23 +6,23 @@ import re
 from typing import Any
 
 from kong_ai_tracing.eventstreams import EventStream
-from kong_ai_tracing.jsontext import Fields, dump, objects_of, value_of
-from kong_ai_tracing.payloads.choices import answered, has_choices, is_chunk
+from kong_ai_tracing.jsontext import Fields, dump, value_of
+from kong_ai_tracing.payloads.choices import Choice, answered, choices_of, has_choices, is_chunk
 from kong_ai_tracing.payloads.chunks import read_chunks
 from kong_ai_tracing.payloads.dialect import Answered, Dialect
 from kong_ai_tracing.payloads.prompts import is_prompt, read_prompt, set_texts
 
 
 def _read_response(fields: Fields) -> Answered:
-    choices = objects_of(fields.get("choices"))
+    choices = choices_of(fields.get("choices"))
     return set_texts(answered(fields, choices), [_text_of(choice) for choice in choices])
 
 
-def _text_of(choice: Fields) -> Any:
+def _text_of(choice: Choice) -> Any:
     """The text of a choice. Kong 3.9 logs a streamed completion as if it had been a chat."""
-    if "text" in choice:
-        return value_of(choice["text"])
-    message = value_of(choice.get("message"))
+    if choice.text:
+        return value_of(choice.text)
+    message = value_of(choice.message or None)
     return message.get("content") if isinstance(message, dict) else None
 
 

@@ -158,25 +158,41 @@ PARAMETERS = frozenset(
 """Settings of a request that are kept as model parameters."""
 
 
-_LONG_SETTINGS = 300
-"""From how many bytes on settings are not remembered."""
+_TERMS = PARAMETERS | {"model"}
+_LONG_TERMS = 300
+"""From how many bytes on they are not remembered."""
+
+
+class Terms(Struct, frozen=True):
+    """On which terms a request is made: by which model, with which settings (not to be changed), and whether
+    as a stream."""
+
+    model: str | None
+    parameters: dict[str, Any]
+    streamed: bool
+
+
+def terms_of(fields: Fields) -> Terms:
+    """The terms among the members of a request. A client asks on the same again and again, and gets the same
+    object."""
+    names = tuple([name for name in fields if name in _TERMS])
+    texts = tuple([bytes(fields[name]) for name in names])
+    return _known_terms(names, texts) if len(b"".join(texts)) < _LONG_TERMS else _terms(names, texts)
+
+
+def _terms(names: tuple[str, ...], texts: tuple[bytes, ...]) -> Terms:
+    said = dict(zip(names, texts, strict=True))
+    model, streamed = said.get("model"), said.get("stream") == b"true"
+    settings = {name: value_of(text) for name, text in said.items() if name in PARAMETERS}
+    return Terms(None if model is None else word_of(Raw(model)), settings_of(settings), streamed)
+
+
+_known_terms = lru_cache(1024)(_terms)
 
 
 def parameters_of(fields: Fields) -> dict[str, Any]:
-    """The settings among the members of a request, not to be changed: a client asks for the same again and
-    again, and gets the same object."""
-    names = tuple([name for name in fields if name in PARAMETERS])
-    texts = tuple([bytes(fields[name]) for name in names])
-    if sum(map(len, texts)) < _LONG_SETTINGS:
-        return _known_settings(names, texts)
-    return _settings(names, texts)
-
-
-def _settings(names: tuple[str, ...], texts: tuple[bytes, ...]) -> dict[str, Any]:
-    return settings_of(dict(zip(names, map(value_of, texts), strict=True)))
-
-
-_known_settings = lru_cache(1024)(_settings)
+    """The settings among the members of a request, not to be changed."""
+    return terms_of(fields).parameters
 
 
 def is_streamed(fields: Fields) -> bool:
@@ -199,8 +215,8 @@ def messages_input(messages: bytes, tools: Raw | None) -> bytes:
 
 def word_of(raw: Raw | None) -> str | None:
     """A string that says something: a model, an id, a reason."""
-    found = string_of(raw)
-    return found.strip() or None if found is not None else None
+    found = None if raw is None else string_of(raw)
+    return found.strip() or None if found else None
 
 
 _PARTS_WITHIN_PARTS = 20
