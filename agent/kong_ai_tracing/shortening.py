@@ -49,9 +49,10 @@ def fitted(span: Span, max_bytes: int) -> Span:
 
     Done on the texts as they stand: to parse megabytes takes several times their size.
     """
-    texts = {"input": span.observation.input or b"", "output": span.observation.output or b""}
-    if sum(map(len, texts.values())) * 2 <= max_bytes:
+    question, answer = span.observation.input or b"", span.observation.output or b""
+    if (len(question) + len(answer)) * 2 <= max_bytes:
         return span
+    texts = {"input": question, "output": answer}
     sizes = {name: _wire_bytes(text) for name, text in texts.items()}
     longest = max_bytes - _NOTE_BYTES
     cut = {}

@@ -102,10 +102,12 @@ class Grouping(Struct):
         else:
             self._groups.move_to_end(context.trace_id)
         before = len(group.calls)
-        group.calls.update((call.id, call) for call in calls)
+        size = 0
+        for call in calls:
+            group.calls[call.id] = call
+            size += _weight(call)
         self.repeated += before + len(calls) - len(group.calls)
         group.last_seen_ms = now_ms
-        size = sum(_weight(call) for call in calls)
         group.bytes += size
         self.held_bytes += size
         return []
@@ -122,16 +124,14 @@ class Grouping(Struct):
 
     def take(self, now_ms: int, *, at_once: bool = False) -> list[Emission]:
         """Spans of one group whose waiting is over, or with `at_once` of any; none when there is none."""
-        limits = self.limits
         if not self._groups:
             return []
-        trace_id, group = next(iter(self._groups.items()))
-        oldest_id, first_seen_ms = next(iter(self._by_age.items()))
-        quiet = now_ms - group.last_seen_ms >= limits.idle_ms
-        if quiet or at_once or self.held_bytes > limits.max_held_bytes:
-            return list(self._close(trace_id, now_ms))
-        if now_ms - first_seen_ms >= limits.hold_ms:
-            return list(self._close(oldest_id, now_ms))
+        limits = self.limits
+        quiet_ms = now_ms - next(iter(self._groups.values())).last_seen_ms
+        if quiet_ms >= limits.idle_ms or at_once or self.held_bytes > limits.max_held_bytes:
+            return self._close(next(iter(self._groups)), now_ms)
+        if now_ms - next(iter(self._by_age.values())) >= limits.hold_ms:
+            return self._close(next(iter(self._by_age)), now_ms)
         return []
 
     def next_due_ms(self) -> int | None:
@@ -155,11 +155,11 @@ class Grouping(Struct):
         repeated, self.repeated = self.repeated, 0
         return repeated
 
-    def _close(self, trace_id: str, now_ms: int) -> Iterator[Emission]:
+    def _close(self, trace_id: str, now_ms: int) -> list[Emission]:
         group = self._groups.pop(trace_id)
         del self._by_age[trace_id]
         self.held_bytes -= group.bytes
-        yield from self._emit(list(group.calls.values()), now_ms, remember=True)
+        return list(self._emit(list(group.calls.values()), now_ms, remember=True))
 
     def _emit(self, calls: Sequence[AICall], now_ms: int, *, remember: bool) -> Iterator[Emission]:
         trace_id = calls[0].context.trace_id
@@ -168,13 +168,14 @@ class Grouping(Struct):
         announced_ms = self._announced.pop(trace_id, None) if remember else None
         if known is None and announced_ms is None and len(calls) == 1:
             [call] = calls
-            remembered = RememberedTrace(trace_id, call.id, now_ms)
-            yield Emission(
-                Span(trace_id, call.id, None, call.context, call.observation),
-                released_call_id=call.id if remember else None,
-                remembered=self._memory.remember(remembered) if remember else None,
-            )
-            yield from _children(call, call.context)
+            span = Span(trace_id, call.id, None, call.context, call.observation)
+            if remember:
+                remembered = self._memory.remember(RememberedTrace(trace_id, call.id, now_ms))
+                yield Emission(span, released_call_id=call.id, remembered=remembered)
+            else:
+                yield Emission(span)
+            if call.children:
+                yield from _children(call, call.context)
             return
         if known is None or earlier is not None:
             root_id = observation_id_from_seed(trace_id)
