@@ -3,23 +3,20 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
-from kong_host import wait_until
+from kong_host import free_port, wait_until
 
 
 class DaskCluster:
     """The scheduler and its workers write what they say into `directory`."""
 
     def __init__(self, directory: Path, environ: Mapping[str, str], *, workers: int) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         self.address = f"tcp://127.0.0.1:{port}"
         self._directory = directory
         self._environ = {**os.environ, **environ}
@@ -32,13 +29,13 @@ class DaskCluster:
             self.add_worker()
 
     def __enter__(self) -> Self:
-        wait_until(lambda: self.said("scheduler").count("Register worker") >= self._count, "workers", 60)
+        wait_until(lambda: self.said("scheduler").count("Register worker") >= self._count, "workers")
         return self
 
     def __exit__(self, *_: object) -> None:
         for process in (*self.workers, self._scheduler):
             process.kill()
-            process.wait(10)
+            process.wait(90)
 
     def add_worker(self) -> None:
         more = ("--nthreads", "1", "--no-nanny", "--no-dashboard", "--memory-limit", "1GiB")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import random
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +17,10 @@ from kong_writer import writer_command, written_ids
 from langfuse_server import FakeLangfuse
 
 PROGRAM = [sys.executable, "-m", "kong_ai_tracing"]
+PATIENCE_SECONDS = 90
+"""So long a process that has an end is waited for: nobody waits longer when all goes well."""
+QUICK_SECONDS = 30
+"""What is quick, on a busy machine as well: what it must not wait for takes a minute or more."""
 
 
 class Host:
@@ -34,6 +41,9 @@ class Host:
 
     def configure(self, langfuse: FakeLangfuse | None, *more: str, secret_key: str = "sk-lf-test") -> None:
         lines = [f'log_paths = ["{self.log}"]', f'state_dir = "{self.state}"']
+        if not any(line.startswith("langfuse_timeout") for line in more):
+            # What is not answered in time is sent again; a busy machine is not to be taken for that.
+            lines.append("langfuse_timeout = 60_000")
         if langfuse is not None:
             lines += ["langfuse_enabled = true", f'langfuse_endpoint = "{langfuse.url}"']
         self.config.write_text("\n".join([*lines, *more]) + "\n")
@@ -64,7 +74,7 @@ class Host:
     def kill(self) -> None:
         assert self.daemon is not None
         self.daemon.kill()
-        self.daemon.wait(10)
+        self.daemon.wait(PATIENCE_SECONDS)
 
     def stop(self) -> float:
         """SIGTERM; gives the seconds until the end."""
@@ -73,7 +83,7 @@ class Host:
         wait_until(lambda: b"service.ready" in self.messages.read_bytes()[self.said_before :], "readiness")
         began = time.monotonic()
         self.daemon.terminate()
-        assert self.daemon.wait(20) == 0, self.messages.read_text()
+        assert self.daemon.wait(PATIENCE_SECONDS) == 0, self.messages.read_text()
         return time.monotonic() - began
 
     def write(self, *lines: bytes) -> None:
@@ -88,7 +98,13 @@ class Host:
 
     def wait_for_writers(self) -> None:
         for writer in self.writers:
-            assert writer.wait(60) == 0
+            assert writer.wait(PATIENCE_SECONDS) == 0
+
+    def stop_writers(self) -> None:
+        """For those that write until they are told: SIGTERM, after the line under way."""
+        for writer in self.writers:
+            writer.terminate()
+        self.wait_for_writers()
 
     @property
     def written(self) -> set[str]:
@@ -101,10 +117,19 @@ class Host:
         for process in (self.daemon, *self.writers):
             if process is not None and process.poll() is None:
                 process.kill()
-                process.wait(10)
+                process.wait(PATIENCE_SECONDS)
 
 
-def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = 90) -> None:
+def free_port() -> int:
+    """A port for a process that is yet to be started; none that the kernel may give to others meanwhile."""
+    for port in random.sample(range(20_000, 32_000), 100):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError("no port is free")
+
+
+def wait_until(condition: Callable[[], bool], what: str, timeout_seconds: float = PATIENCE_SECONDS) -> None:
     """Real processes take real time; nothing but what is waited for ends the wait."""
     ends = time.monotonic() + timeout_seconds
     while not condition():

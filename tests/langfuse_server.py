@@ -95,8 +95,9 @@ class FakeLangfuse:
         return f"{'https' if self.tls else 'http'}://{self.host}:{self.port}"
 
     def script(self, text: str) -> None:
-        """Replace the answers to come."""
+        """Replace the answers to come; what was held is answered now."""
         with self._changed:
+            self._script.replaced.set()
             self._script = Script(text)
 
     def script_media(self, *, asking: str = "", storing: str = "") -> None:
@@ -104,8 +105,8 @@ class FakeLangfuse:
         with self._changed:
             self.media.asking, self.media.storing = Script(asking), Script(storing)
 
-    def wait_for(self, condition: Callable[[FakeLangfuse], bool], timeout_seconds: float = 10) -> None:
-        """Block until the condition holds; it is looked at after each request."""
+    def wait_for(self, condition: Callable[[FakeLangfuse], bool], timeout_seconds: float = 90) -> None:
+        """Block until the condition holds; it is looked at when a request arrives, and after each."""
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout_seconds):
                 raise TimeoutError(f"after {len(self.requests)} requests with {len(self.spans)} spans")
@@ -119,6 +120,7 @@ class FakeLangfuse:
 
     def stop(self) -> None:
         self.stopping.set()
+        self.script("")
         self._server.shutdown()
         self._server.hang_up()
         self._server.server_close()
@@ -142,6 +144,7 @@ class FakeLangfuse:
         with self._changed:
             request = Request(len(self.requests) + 1, path, time.time(), headers, wire_bytes)
             self.requests.append(request)
+            self._changed.notify_all()
             if path == MEDIA:
                 return request, self.media.asking.next()
             if path.startswith(STORAGE):
@@ -255,6 +258,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(413, "Request Entity Too Large")
             langfuse.answered(request, 413)
             return
+        if answer.word == "hold":
+            answer.released.wait()
         status, said = self._unauthorized() or (answer.status, {"message": f"scripted {answer.word}"})
         if status != 401 and answer.accepts:
             try:

@@ -16,6 +16,8 @@ from typing import Any, Self
 
 import botocore.session
 
+from kong_host import free_port
+
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "very-secret-key-of-the-store"
 
@@ -26,9 +28,7 @@ class S3Server:
     bucket = "archive"
 
     def __init__(self) -> None:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         command = [sys.executable, "-W", "ignore", "-m", "moto.server", "-p", str(self.port)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -47,7 +47,7 @@ class S3Server:
         )
 
     def __enter__(self) -> Self:
-        ends = time.monotonic() + 60
+        ends = time.monotonic() + 90
         while True:
             with socket.socket() as probe:
                 if probe.connect_ex(("127.0.0.1", self.port)) == 0:
@@ -61,7 +61,7 @@ class S3Server:
     def __exit__(self, *_: object) -> None:
         self._client.close()
         self._process.kill()
-        self._process.wait(10)
+        self._process.wait(90)
 
     def put(self, key: str, content: bytes) -> str:
         """Gives the object's URL."""

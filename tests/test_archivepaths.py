@@ -129,7 +129,7 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         return status is not None and status.counters.get("spans_delivered", 0) > 0
 
     content = b"".join(kong_line(1, seq, 2_000) for seq in range(10_000))
-    langfuse.script("200*3,hang*")  # so that it cannot come to its end before it is killed
+    langfuse.script("200*12,hang*")  # so that it cannot come to its end before it is killed
     command = [*PROGRAM, "backfill", "-", "--config", str(host.config)]
     with host.messages.open("ab") as messages:
         process = subprocess.Popen(
@@ -140,11 +140,11 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         process.stdin.close()
         wait_until(has_delivered, "the first commit")
         process.kill()
-        process.wait(10)
+        process.wait(90)
     langfuse.script("")
     assert len(langfuse.spans) < 10_000, "it was killed after the work was done"
     sent_before = len(langfuse.spans)
-    result = subprocess.run(command, env=host.environ, input=content, capture_output=True, timeout=60)
+    result = subprocess.run(command, env=host.environ, input=content, capture_output=True, timeout=180)
     assert result.returncode == 0, result.stderr
     assert {span["spanId"] for span in langfuse.spans} == {observation_id(1, seq) for seq in range(10_000)}
     assert len(langfuse.spans) - sent_before < 10_000, "what was delivered is not sent again"
@@ -155,7 +155,9 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
 def test_a_dry_run_from_stdin_leaves_nothing_behind(host: Host, langfuse: FakeLangfuse) -> None:
     """It must work without a state, too."""
     command = [*PROGRAM, "backfill", "--dry-run", "-", "--config", str(host.config)]
-    result = subprocess.run(command, env=host.environ, input=kong_line(1, 1), capture_output=True, timeout=60)
+    result = subprocess.run(
+        command, env=host.environ, input=kong_line(1, 1), capture_output=True, timeout=180
+    )
     assert result.returncode == 0, result.stderr
     assert b"lines 1 = with calls 1" in result.stdout
     assert langfuse.spans == []

@@ -5,13 +5,14 @@ from __future__ import annotations
 import gzip
 import re
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 from kong_ai_tracing.backfill import progress_percent, seconds_left
 from kong_ai_tracing.selection import moment_text
 from kong_ai_tracing.storestatus import read_status
-from kong_host import PROGRAM, Host, wait_until
+from kong_host import PATIENCE_SECONDS, PROGRAM, Host, wait_until
 from kong_writer import SHARED_START_MS, START_MS, kong_line, observation_id
 from langfuse_server import FakeLangfuse
 
@@ -34,8 +35,8 @@ def as_sent(spans: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def killed(host: Host, langfuse: FakeLangfuse, ledger: Path, *arguments: str) -> None:
     """A backfill that is killed when its ledger says that something was delivered, and always before its end:
-    Langfuse falls silent after a few answers."""
-    langfuse.script("200*3,hang*")
+    Langfuse falls silent after some answers. The first batch has one of them, in whatever order they come."""
+    langfuse.script("200*12,hang*")
 
     def has_delivered() -> bool:
         [state] = list(ledger.glob("**/state.sqlite3")) or [None]
@@ -53,7 +54,7 @@ def killed(host: Host, langfuse: FakeLangfuse, ledger: Path, *arguments: str) ->
         wait_until(has_delivered, "the first commit")
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(PATIENCE_SECONDS)
         langfuse.script("")
 
 
@@ -146,12 +147,14 @@ def test_a_rate_is_kept(host: Host, langfuse: FakeLangfuse) -> None:
     """Within each second, too: a batch is no larger than what one second may send."""
     archive = host.directory / "ai.log.1"
     archive.write_bytes(b"".join(kong_line(1, seq) for seq in range(100)))
+    began = time.time()
     result = host.run("backfill", str(archive), "--rate", "25")
     assert result.returncode == 0, result.stderr
     assert sent(langfuse) == ids(1, range(100))
     exports = [request for request in langfuse.requests if request.spans]
     assert max(request.spans for request in exports) <= 25
-    assert exports[-1].arrived_at - exports[0].arrived_at >= 1.5
+    assert len(exports) >= 4
+    assert exports[-1].arrived_at - began >= 2.0, "a second of the three is forgiven"
 
 
 def test_history_and_live_traffic_do_not_hinder_each_other(host: Host, langfuse: FakeLangfuse) -> None:
@@ -165,7 +168,7 @@ def test_history_and_live_traffic_do_not_hinder_each_other(host: Host, langfuse:
     result = host.run("backfill", str(archive))
     host.wait_for_writers()
     assert result.returncode == 0, result.stderr
-    wait_until(lambda: ids(1, range(1_000)) <= sent(langfuse), "the live calls", 8)
+    wait_until(lambda: ids(1, range(1_000)) <= sent(langfuse), "the live calls")
     assert sent(langfuse) == ids(1, range(1_000)) | ids(2, range(5_000))
 
 
@@ -225,7 +228,7 @@ def test_what_was_rotated_away_is_known_when_it_comes_back(host: Host, langfuse:
     host.log.unlink()
     host.write(kong_line(1, 100))
     wait_until(lambda: ids(1, range(100, 101)) <= sent(langfuse), "the new file")
-    wait_until(lambda: _knows_no_other(host), "the old one to be forgotten", 60)
+    wait_until(lambda: _knows_no_other(host), "the old one to be forgotten")
     host.stop()
     archive = host.directory / "elsewhere.gz"
     archive.write_bytes(archived)

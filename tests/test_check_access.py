@@ -123,11 +123,11 @@ def test_a_folder_that_kongs_worker_cannot_write_is_an_error_and_the_command_men
 def test_kongs_user_is_that_of_its_running_worker():
     """nginx_user may name anybody."""
     master = "nginx: master process /usr/local/openresty/nginx/sbin/nginx -p /usr/local/kong -c nginx.conf"
-    worker = "exec -a 'nginx: worker process' sleep 20"
+    worker = "exec -a 'nginx: worker process' sleep 600"
     script = f'setpriv --reuid=61007 --clear-groups bash -c "{worker}" & wait'
     with subprocess.Popen([master, "-c", script], executable="/bin/bash", start_new_session=True) as gateway:
         try:
-            until = time.monotonic() + 10
+            until = time.monotonic() + 90
             while (pid := processes.kongs_worker(Path("/proc"))) is None:
                 assert time.monotonic() < until
                 time.sleep(0.02)
@@ -254,10 +254,10 @@ def test_the_groups_of_the_unit_are_those_of_its_drop_ins(tmp_path):
 def test_the_user_is_that_of_a_running_daemon():
     """Whatever the unit says."""
     with subprocess.Popen(
-        ["setpriv", "--reuid=61008", "--regid=61009", "--groups=4,61010", "sleep", "20"]
+        ["setpriv", "--reuid=61008", "--regid=61009", "--groups=4,61010", "sleep", "600"]
     ) as one:
         try:
-            until = time.monotonic() + 10
+            until = time.monotonic() + 90
             while (user := viewers.daemons_user(one.pid)).uid == 0:
                 assert time.monotonic() < until
                 time.sleep(0.02)

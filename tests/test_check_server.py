@@ -144,26 +144,26 @@ def test_a_server_that_hangs_is_given_up_soon():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
         tables = tuple(
-            DestinationTable(name=f"team-{number}", langfuse_endpoint=url, **KEYS) for number in range(4)
+            DestinationTable(name=f"team-{number}", langfuse_endpoint=url, **KEYS) for number in range(20)
         )
         config = Config(destination=tables, langfuse_timeout=60_000)
         began = time.monotonic()
         found = list(check_server(Surroundings(config, {})))
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 20, "one after the other would take two seconds each"
     unreached = [finding for finding in found if finding.id == "langfuse.unreachable"]
-    assert len(unreached) == 4
+    assert len(unreached) == 20
     assert all("does not answer in time" in finding.what for finding in unreached)
 
 
 def test_a_name_server_that_hangs_is_given_up_as_well(monkeypatch):
     """The system's resolver takes half a minute, and knows no time-out."""
     released = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(20) and [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: released.wait(120) and [])
     began = time.monotonic()
     found = ask("https://langfuse.example.com")
     took = time.monotonic() - began
     released.set()
-    assert took < 3
+    assert took < 30
     assert "does not answer in time" in found["langfuse.unreachable"].what
 
 

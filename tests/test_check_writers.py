@@ -72,7 +72,7 @@ def gateway(tmp_path) -> Iterator[Gateway]:
 
 
 def eventually(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 10
+    until = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < until, "did not happen"
         time.sleep(0.02)

@@ -106,14 +106,15 @@ def test_a_cluster_that_loses_a_worker_sends_what_one_host_would_send(
         process = start(cluster_host, "--dask", cluster.address, "--rate", "2000")
         wait_until(lambda: bool(langfuse.spans), "the first spans")
         cluster.workers[0].kill()
-        output, errors = process.communicate(timeout=120)
+        output, errors = process.communicate(timeout=300)
         said = cluster.said() + cluster.said("scheduler") + errors
     assert process.returncode == 0, errors
     assert as_sent(langfuse.spans) == alone.spans
     assert output.splitlines()[:4] == alone.account
     assert "Remove worker" in said or "lost" in said.lower()
-    for secret in (SECRET_KEY, "sk-lf-test", SECRET_WORD, "Traceback"):
+    for secret in (SECRET_KEY, "sk-lf-test", SECRET_WORD):
         assert secret not in said
+    assert "Traceback" not in errors  # the scheduler may show its own, about a connection that broke
 
 
 def test_a_run_that_was_killed_goes_on(
@@ -123,12 +124,12 @@ def test_a_run_that_was_killed_goes_on(
     other groups; its calls are all there."""
     with DaskCluster(cluster_host.directory, s3.environ, workers=1) as cluster:
         process = start(cluster_host, "--dask", cluster.address, "--rate", "200")
-        wait_until(lambda: len(langfuse.spans) > 500, "a part of it", 60)
+        wait_until(lambda: len(langfuse.spans) > 500, "a part of it")
         process.kill()
-        process.communicate(timeout=20)
+        process.communicate(timeout=90)
         assert len(langfuse.spans) < len(alone.spans), "it was killed after the work was done"
         process = start(cluster_host, "--dask", cluster.address)
-        _, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors  # the account adds up
     assert calls(as_sent(langfuse.spans)) == calls(alone.spans)
 

@@ -23,7 +23,7 @@ def test_the_demo_shows_every_call_as_part_of_a_trace(elsewhere, capfd, monkeypa
     """All calls of the story come through the real daemon and the rotation, whatever this shell has set."""
     monkeypatch.setenv("KONG_AI_TRACING_LANGFUSE_ENABLED", "nonsense")
     monkeypatch.setenv("COLUMNS", "120")
-    assert demo.run(scene_seconds=0.05, patience_seconds=20) == 0
+    assert demo.run(scene_seconds=0.05, patience_seconds=90) == 0
     printed = capfd.readouterr().out
     assert "16 lines written, one rotation. 12 AI calls became 11 traces, 2 of them with an error" in printed
     for word in (
@@ -69,13 +69,13 @@ def demo_with_view(tmp_path):
 def test_its_traces_can_be_looked_at_in_a_browser(demo_with_view, tmp_path):
     """Until Ctrl-C; then nothing is left of them."""
     link = next(line.strip() for line in demo_with_view.stdout if line.startswith("http://127.0.0.1:"))
-    with httpx.Client(base_url=link.partition("/?")[0]) as client:
+    with httpx.Client(base_url=link.partition("/?")[0], timeout=60) as client:
         assert client.get(link).status_code == 200
         page = client.get("/")
     for word in ("support-chat", "order-agent", "alice"):
         assert word in page.text, word
     demo_with_view.send_signal(signal.SIGINT)
-    assert demo_with_view.wait(20) == 0
+    assert demo_with_view.wait(90) == 0
     assert list(tmp_path.iterdir()) == []
 
 

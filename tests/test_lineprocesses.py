@@ -71,7 +71,7 @@ def running(host: Host, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
         yield process
     finally:
         process.kill()
-        process.wait(10)
+        process.wait(90)
 
 
 def readers_of(process: subprocess.Popen[bytes]) -> list[int]:
@@ -117,18 +117,21 @@ def test_a_kill_loses_nothing(host: Host, langfuse: FakeLangfuse, whom: str) -> 
     """A reader is replaced in the same run; after the end of all the next run goes on."""
     # covers BKF-01
     files = archive(host.directory, 1_500, padding_bytes=3_000)
-    host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000")
-    with running(host, *files, "--jobs", "2", "--rate", "3000") as process:
+    host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000", "spill_after_seconds = 600")
+    langfuse.script("200*60,hold*")  # so that there is work left for the reader
+    with running(host, *files, "--jobs", "2") as process:
         wait_until(lambda: delivered(host) > 300, "the first commit")
         [reader] = readers_of(process)
         if whom == "all":
             process.kill()
-            process.wait(10)
+            process.wait(90)
             wait_until(lambda: is_gone(reader), "the reader to notice")
+            langfuse.script("")
             assert host.run("backfill", *files, "--jobs", "2").returncode == 0
         else:
             os.kill(reader, signal.SIGKILL)
-            assert process.wait(60) == 0, host.messages.read_text()
+            langfuse.script("")
+            assert process.wait(180) == 0, host.messages.read_text()
             assert "backfill.process_lost" in host.messages.read_text()
             assert "calls 9,000 = delivered 9,000 + already there 0 " in host.messages.read_text()
     arrived = {span["spanId"] for span in langfuse.spans}
@@ -151,11 +154,14 @@ def test_readers_hold_no_file_of_the_state(host: Host, langfuse: FakeLangfuse) -
 def test_ctrl_c_ends_all_processes_in_good_order(host: Host, langfuse: FakeLangfuse) -> None:
     """A terminal sends it to each of them; what was read is accounted for, and the next run goes on."""
     files = archive(host.directory, 1_500, padding_bytes=3_000)
-    with running(host, *files, "--jobs", "3", "--rate", "1000") as process:
+    host.configure(langfuse, "[delivery]", "batch_max_bytes = 100000", "spill_after_seconds = 600")
+    langfuse.script("200*60,hang*")  # so that it cannot come to its end
+    with running(host, *files, "--jobs", "3") as process:
         wait_until(lambda: delivered(host) > 300, "the first commit")
         readers = readers_of(process)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(20) == 4, host.messages.read_text()
+        assert process.wait(90) == 4, host.messages.read_text()
+    langfuse.script("")
     assert len(readers) == 2
     assert all(is_gone(reader) for reader in readers)
     told = host.messages.read_text()
@@ -191,7 +197,7 @@ async def test_small_pipes_make_nobody_wait_for_ever(tmp_path: Path, monkeypatch
     path.write_bytes(b"".join(kong_line(1, seq, 20_000) for seq in range(300)))
     ahead = await _ahead(path, others=1)
     found = 0
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(180):
         while chunk := await ahead.read():
             assert isinstance(chunk, ReadChunk)
             found += sum(reading.found for reading in chunk.readings if reading)

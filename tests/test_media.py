@@ -215,10 +215,10 @@ HOSTILE = {
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_texts_take_linear_time(text: bytes) -> None:
-    """A megabyte of the worst takes a fraction of a second."""
+    """A megabyte of the worst takes a fraction of a second; work that is not linear would take minutes."""
     began = time.process_time()
     without_media(text, lambda medium: medium.placeholder)
-    assert time.process_time() - began < 1
+    assert time.process_time() - began < 10
 
 
 def test_ordinary_texts_are_returned_as_they_are() -> None:

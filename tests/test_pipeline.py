@@ -157,7 +157,7 @@ class Rig:
 
     async def live(self, until: Any) -> None:
         running = asyncio.create_task(self.pipeline.run_live())
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(90):
             while not until():  # noqa: ASYNC110 - every step of the pipeline may make it true
                 await asyncio.sleep(0)
             self.pipeline.stop()

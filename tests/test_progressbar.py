@@ -44,7 +44,7 @@ def watched(host: Host, *arguments: str, stdout_too: bool = False) -> tuple[int,
         )
     os.close(theirs)
     seen = b""
-    while select.select([ours], [], [], 30)[0]:
+    while select.select([ours], [], [], 90)[0]:
         try:
             part = os.read(ours, 65536)
         except OSError:
@@ -53,7 +53,7 @@ def watched(host: Host, *arguments: str, stdout_too: bool = False) -> tuple[int,
             break
         seen += part
     os.close(ours)
-    return process.wait(30), seen.decode()
+    return process.wait(90), seen.decode()
 
 
 def test_a_preview_into_a_file_shows_how_far_it_is(host: Host, evil_log: Path) -> None:

@@ -502,7 +502,7 @@ def test_the_string_with_a_secret_is_found_among_others() -> None:
 def test_a_hostile_pattern_takes_linear_time() -> None:
     """What makes backtracking engines stall for years is harmless here."""
     hostile = cleaner("none", own=(OwnPattern("bait", "(a+)+b|(x+x+)+y|(.*)*z"),))
-    assert seconds(hostile.clean_text, b"a" * 400_000 + b"x" * 400_000) < 1
+    assert seconds(hostile.clean_text, b"a" * 400_000 + b"x" * 400_000) < 10
 
 
 def test_secrets_in_context_are_what_they_are_called() -> None:

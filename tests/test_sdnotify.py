@@ -17,7 +17,7 @@ from kong_ai_tracing.sdnotify import Notifier
 def manager(tmp_path: Path) -> Iterator[socket.socket]:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind(str(tmp_path / "notify"))
-        listening.settimeout(5)
+        listening.settimeout(60)
         yield listening
 
 
@@ -59,7 +59,7 @@ def test_an_abstract_socket_is_found() -> None:
     """systemd of newer releases and containers use names without a file."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listening:
         listening.bind("\0kong-ai-tracing-test")
-        listening.settimeout(5)
+        listening.settimeout(60)
         with closing(Notifier({"NOTIFY_SOCKET": "@kong-ai-tracing-test"})) as says:
             says.ready()
         assert listening.recv(1000) == b"READY=1"
@@ -86,7 +86,7 @@ def test_a_manager_that_does_not_listen_is_no_error(tmp_path: Path) -> None:
         began = time.monotonic()
         for _ in range(1000):
             says.status("x" * 1000)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_a_status_is_one_line_and_bounded(manager: socket.socket, says: Notifier) -> None:

@@ -43,7 +43,7 @@ async def to() -> AsyncIterator[Callable[..., Langfuse]]:
     opened: list[Langfuse] = []
 
     def open_langfuse(server: FakeLangfuse, **settings: Any) -> Langfuse:
-        opened.append(langfuse(server.url, timeout=5, **settings))
+        opened.append(langfuse(server.url, timeout=60, **settings))
         return opened[-1]
 
     yield open_langfuse
@@ -52,7 +52,7 @@ async def to() -> AsyncIterator[Callable[..., Langfuse]]:
 
 
 async def deliver(destination: Any, sent: Body) -> Receipt | None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(90):
         return await Sender(destination, quick_gate()).deliver(sent)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-import time
 
 from kong_ai_tracing.statedir import StoreError
 from kong_ai_tracing.statuspage.situation import Now, Observer
@@ -18,11 +17,15 @@ class Disk:
         self.reads = 0
         self.go_on = threading.Event()
         self.go_on.set()
+        self.asked = threading.Event()
+        """Set when it is asked while it hangs."""
         self.error: Exception | None = None
 
     def read(self, _config):
         self.reads += 1
-        assert self.go_on.wait(20)
+        if not self.go_on.is_set():
+            self.asked.set()
+        assert self.go_on.wait(120)
         if self.error is not None:
             raise self.error
         return {"langfuse": report(set_aside_lines=self.reads)}
@@ -39,7 +42,7 @@ class Clock:
 async def test_who_asks_often_costs_one_look_a_second():
     """Ten at once share one, too."""
     disk, clock = Disk(), Clock()
-    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, clock=clock)
+    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, clock=clock, patience_seconds=60)
     await asyncio.gather(*(observer.situation() for _ in range(10)))
     await observer.situation()
     assert disk.reads == 1
@@ -49,27 +52,40 @@ async def test_who_asks_often_costs_one_look_a_second():
 
 async def test_a_disk_that_hangs_leaves_the_last_report_and_a_word():
     """Nobody waits longer than the patience, nor do threads pile up; afterwards all is well again."""
-    disk = Disk()
-    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, patience_seconds=0.2)
+    disk, clock = Disk(), Clock()
+    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, clock=clock, patience_seconds=60)
     assert (await observer.situation()).state_error is None
     disk.go_on.clear()
-    await asyncio.sleep(1.1)
-    began = time.monotonic()
+    clock.now += 1.5
+    first = asyncio.create_task(observer.situation())
+    assert await asyncio.to_thread(disk.asked.wait, 60)
+    clock.now += 60
     for _ in range(20):
         shown = await observer.situation()
-    assert time.monotonic() - began < 1
-    assert shown.state_error == "to read it takes longer than 0.2 s"
+    assert shown.state_error == "to read it takes longer than 60 s"
     assert shown.reports["langfuse"].set_aside_lines == 1
     assert disk.reads == 2
+    assert not first.done(), "its patience is one of the real clock"
     disk.go_on.set()
-    await asyncio.sleep(1.1)
+    assert (await first).reports["langfuse"].set_aside_lines == 2
     assert (await observer.situation()).state_error is None
+
+
+async def test_who_asks_a_disk_that_hangs_waits_no_longer_than_the_patience():
+    """Also the first one, for whom there is no report yet."""
+    disk = Disk()
+    disk.go_on.clear()
+    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, patience_seconds=0.1)
+    shown = await asyncio.wait_for(observer.situation(), 30)
+    assert shown.state_error == "to read it takes longer than 0.1 s"
+    assert shown.reports == {}
+    disk.go_on.set()
 
 
 async def test_a_state_that_cannot_be_read_is_told():
     """With the last report, until it can be read again."""
     disk, clock = Disk(), Clock()
-    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, clock=clock)
+    observer = Observer(lambda: Now(config(), [vitals()]), read=disk.read, clock=clock, patience_seconds=60)
     disk.error = StoreError("database is locked")
     assert (await observer.situation()).state_error == "database is locked"
     disk.error = None

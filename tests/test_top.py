@@ -73,6 +73,7 @@ class Terminal:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.code = os.waitstatus_to_exitcode(status)
+                self.text()  # its last words
         return self.code is not None
 
     def close(self) -> None:
@@ -108,18 +109,15 @@ def test_it_shows_a_daemon_at_work_and_ends_with_q(host: Host, top: Callable[...
     host.write(*(kong_line(1, seq) for seq in range(50)))
     host.start()
     terminal = top()
-    terminal.wait_for("openai-chat")
-    text = terminal.wait_for("healthy")
-    assert "healthy" in text
-    assert "daemon running" in text
-    assert "kong/ai.log" in text
+    for words in ("openai-chat", "healthy", "daemon running", "kong/ai.log"):
+        terminal.wait_for(words)
     assert not terminal.echoes()
     before = terminal.written
     host.write(*(kong_line(2, seq) for seq in range(500)))
     wait_until(lambda: "█" in terminal.text(), "the burst among the bars")
     assert len(terminal.written) > len(before)
     terminal.press(b"q")
-    wait_until(terminal.ended, "the end", 3)
+    wait_until(terminal.ended, "the end")
     assert terminal.code == 0
     assert b"\x1b[?1049l" in terminal.written[-200:]
     assert terminal.echoes()
@@ -134,7 +132,7 @@ def test_every_end_leaves_the_terminal_in_order(host: Host, top: Callable[..., T
         terminal.press(end)
     else:
         os.kill(terminal.pid, end)
-    wait_until(terminal.ended, "the end", 5)
+    wait_until(terminal.ended, "the end")
     assert terminal.code == 0
     assert b"\x1b[?25h" in terminal.written[-200:]
     assert b"\x1b[?1049l" in terminal.written[-200:]
@@ -159,7 +157,7 @@ def test_it_fits_when_the_terminal_is_made_smaller(host: Host, top: Callable[...
     terminal.wait_for("cost")
     terminal.resize(60, 16)
     wait_until(lambda: "cost" not in terminal.text() and "healthy" in terminal.text(), "the smaller screen")
-    assert "openai-chat" in terminal.text()
+    terminal.wait_for("openai-chat")
 
 
 def test_no_color_means_no_colour(host: Host, top: Callable[..., Terminal]) -> None:
@@ -206,7 +204,7 @@ def test_a_disk_that_hangs_hangs_neither_the_screen_nor_the_key(host: Host) -> N
     try:
         terminal.wait_for("the disk does not answer")
         terminal.press(b"q")
-        wait_until(terminal.ended, "the end", 5)
+        wait_until(terminal.ended, "the end")
         assert terminal.code == 0
         assert terminal.echoes()
     finally:

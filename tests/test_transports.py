@@ -53,7 +53,7 @@ def test_the_version_is_read_from_the_health_page() -> None:
 
 
 async def send(server: FakeLangfuse, *bodies: Body, **settings: Any) -> list[Outcome]:
-    destination = langfuse(server.url, timeout=5, **settings)
+    destination = langfuse(server.url, timeout=60, **settings)
     try:
         return [await destination.send(body) for body in bodies]
     finally:
@@ -93,7 +93,7 @@ async def test_a_server_without_otlp_gets_the_same_spans_as_events(caplog: pytes
 async def test_a_server_that_refuses_all_events_gets_the_same_spans_over_otlp() -> None:
     """An upgrade to version 4 while we run: it says 207 and keeps nothing, and nothing vanishes behind it."""
     with FakeLangfuse(**OLD) as server:
-        destination = langfuse(server.url, timeout=5)
+        destination = langfuse(server.url, timeout=60)
         assert await destination.send(BODY) == Accepted()
         server.has_otlp, server.takes_batches = True, False
         assert await destination.send(BODY) == Accepted()
@@ -115,7 +115,7 @@ async def test_events_that_an_old_server_refuses_are_refused() -> None:
 async def test_neither_way_there_holds() -> None:
     """A wrong address is not taken for an old server."""
     with FakeLangfuse(**OLD) as server:
-        destination = langfuse(server.url + "/wrong", timeout=5)
+        destination = langfuse(server.url + "/wrong", timeout=60)
         outcome = await destination.send(BODY)
         await destination.close()
     assert isinstance(outcome, Hold)
@@ -137,7 +137,7 @@ async def test_the_operators_word_stands_and_loses_nothing() -> None:
 
 async def test_a_server_that_cannot_be_asked_is_asked_again() -> None:
     """No way is chosen before somebody has answered."""
-    destination = langfuse("http://127.0.0.1:1", timeout=5)
+    destination = langfuse("http://127.0.0.1:1", timeout=60)
     assert isinstance(await destination.send(BODY), TryLater)
     assert destination._transport is None
     await destination.close()

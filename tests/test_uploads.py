@@ -21,7 +21,7 @@ from kong_ai_tracing.media import Attachment, Medium
 from kong_ai_tracing.mediaclient import MediaClient
 from kong_ai_tracing.mediatypes import UPLOADED
 from kong_ai_tracing.outcomes import Accepted, Hold, Refused, TryLater
-from kong_host import Host, wait_until
+from kong_host import QUICK_SECONDS, Host, wait_until
 from kong_writer import kong_line, observation_id
 from langfuse_media import SIGNATURE
 from langfuse_server import FakeLangfuse
@@ -151,10 +151,10 @@ def test_a_hanging_media_store_holds_up_no_span(host: Host, langfuse: FakeLangfu
     langfuse.script_media(asking="hang*")
     host.write(*(line_with(seq, picture(seq)) for seq in range(100)))
     host.start()
-    wait_until(lambda: len(langfuse.spans) == 100, "all spans", 10)
+    wait_until(lambda: len(langfuse.spans) == 100, "all spans")
     host.write(kong_line(1, 100))
-    wait_until(lambda: len(langfuse.spans) == 101, "a later span", 10)
-    assert host.stop() < 3
+    wait_until(lambda: len(langfuse.spans) == 101, "a later span")
+    assert host.stop() < QUICK_SECONDS
     assert waiting(host) == 100
 
 

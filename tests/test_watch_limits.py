@@ -20,9 +20,9 @@ def write(host: Host, seq: int) -> None:
     host.write(kong_line(1, seq))
 
 
-def wait_for(langfuse: FakeLangfuse, *seqs: int, seconds: float = 30) -> None:
+def wait_for(langfuse: FakeLangfuse, *seqs: int) -> None:
     expected = {observation_id(1, seq) for seq in seqs}
-    wait_until(lambda: expected <= langfuse.span_ids(), f"lines {seqs}", seconds)
+    wait_until(lambda: expected <= langfuse.span_ids(), f"lines {seqs}")
 
 
 @pytest.mark.parametrize("limit", ["max_inotify_watches", "max_inotify_instances"])
@@ -73,8 +73,8 @@ def test_an_overflow_of_the_event_queue_hides_nothing(host: Host, langfuse: Fake
     host.log.rename(f"{host.log}.1")
     write(host, 1)
     host.daemon.send_signal(signal.SIGCONT)
-    wait_for(langfuse, 0, 1, seconds=60)
+    wait_for(langfuse, 0, 1)
     host.log.rename(f"{host.log}.2")
     write(host, 2)
-    wait_for(langfuse, 0, 1, 2, seconds=60)
+    wait_for(langfuse, 0, 1, 2)
     host.stop()

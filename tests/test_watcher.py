@@ -12,7 +12,7 @@ import pytest
 
 from kong_ai_tracing.watcher import Waker
 
-LONG_SECONDS = 10.0
+LONG_SECONDS = 90.0
 
 
 class FakeWatch:

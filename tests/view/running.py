@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-PATIENCE_SECONDS = 30
+PATIENCE_SECONDS = 90
 
 
 @contextmanager
