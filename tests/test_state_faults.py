@@ -103,10 +103,11 @@ def test_status_tells_the_truth_about_a_full_disk(
     wait_until(
         lambda: host.status()["destinations"]["langfuse"]["paused"] is not None, "the health of this moment"
     )
+    write(host, 600, 610)  # who has read everything by now has nothing to wait with
     wait_until(lambda: "reading.paused" in messages(host), "the word to the operator")
     ballast.unlink()
     langfuse.script("200*")
-    write(host, 600, 620)
+    write(host, 610, 620)
     wait_until(lambda: langfuse.span_ids() >= ids(0, 620), "every line")
     wait_until(lambda: host.status()["problems"] == [], "health")
     host.stop()
