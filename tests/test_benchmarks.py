@@ -80,5 +80,5 @@ def test_a_line_costs_no_more_than_was_measured(lines):
 
     whole = measure(lines)["all"]
     assert whole.functions < 485  # measured: 440, the same in each run
-    # Measured: 8.5 while others used the machine; a processor may be better at one of the two than at the other.
+    # Measured: 8.5 while others used the machine; processors differ in which of the two they are better at.
     assert whole.of_parsing < 20

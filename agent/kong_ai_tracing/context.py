@@ -122,12 +122,11 @@ def identify(
     ruling = settings.rules.decide(entry)
     environment, environment_source = _environment(said, offers, ruling, settings)
     labels, made_up = _labels(said, offers, metadata, settings.places)
-    given = {each: value for each, value in said.items() if each in _NAMES}
-    given["trace_name"], given["environment"] = name, environment
-    fitted = limited_all(given)
+    said["trace_name"], said["environment"] = name, environment
+    fitted = limited_all(said)
     fitted["environment"] = environment_of(environment) or environment_of(settings.environment) or "default"
-    if fitted != given:
-        labels |= _adjusted(given, fitted)
+    adjusted = _adjusted(said, fitted) if fitted != said else {}
+    labels |= adjusted
     context = Context(
         trace_id=key[0] if key else trace_id_from_seed(entry.seed),
         shared=key is not None,
@@ -153,8 +152,8 @@ def identify(
         identity.sources = _sources(
             offers, trace_source, name_source, environment_source, ruling, settings.places
         )
-        if fitted != given:
-            identity.sources[ADJUSTED] = labels[ADJUSTED]
+        if adjusted:
+            identity.sources[ADJUSTED] = adjusted[ADJUSTED]
         identity.passed_over = _passed_over(offers, environment_source, ruling, settings.places)
     return identity
 
@@ -175,6 +174,8 @@ def _said(offers: Offers, settings: CallSettings) -> Texts:
 def _adjusted(given: Texts, fitted: Texts) -> dict[str, Any]:
     """What is told of values that had to be changed."""
     changed = [name for name in _NAMES if name in given and fitted[name] != given[name]]
+    if not changed:
+        return {}
     return {ADJUSTED: ",".join(sorted(changed))} | {
         f"kong_ai_tracing.{name}": label(given[name]) for name in changed
     }
