@@ -24,7 +24,7 @@ ORDER = """
     optouts context levels timing facts readings
     rpc retries guardrails gatewayobjects
     mediatypes mediaruns media
-    calls selection redaction redact withholding privacy protection spans tracememory traces
+    calls selection selectionnotes redaction redact withholding privacy protection spans tracememory traces
     tracejson shortening repair otlp
     progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
     storefiles walcheck storetrouble store storesalvage storerepair pace backoff gate sending

@@ -111,7 +111,7 @@ def test_a_time_that_is_none_is_a_sentence(host: Host, langfuse: FakeLangfuse) -
     archive = host.directory / "ai.log.1"
     archive.write_bytes(kong_line(1, 1))
     result = host.run("backfill", str(archive), "--since", "yesterday")
-    assert result.returncode == 1
+    assert result.returncode == 2
     assert "is no time; write" in result.stderr
     assert langfuse.spans == []
 

@@ -158,6 +158,22 @@ def test_config_show_says_where_each_key_comes_from_and_reads_none(tmp_path):
         assert f"# {word} is not set" in invoke("config", "show", "-c", str(path)).stdout
 
 
+def test_without_a_configuration_each_message_leads_to_one(tmp_path):
+    """Also `status`, which would tell to start what cannot start."""
+    clean = {name: text for name, text in os.environ.items() if "LANGFUSE" not in name and "KONG" not in name}
+    environ = {**clean, "KONG_AI_TRACING_STATE_DIR": str(tmp_path), "HOME": str(tmp_path)}
+    refused = program("run", env=environ)
+    assert refused.returncode == 78
+    assert "kong-ai-tracing config init --config config.toml writes one" in refused.stderr
+    told = program("status", env=environ)
+    assert (
+        "nothing has run with this state_dir yet: kong-ai-tracing check says what is missing" in told.stdout
+    )
+    shown = program("checkpoint", "show", env=environ)
+    assert (shown.returncode, shown.stdout) == (0, "")
+    assert "no file has been read" in shown.stderr
+
+
 def test_a_closed_pipe_is_quiet(tmp_path):
     """`| head` must not end in a traceback."""
     reader, writer = os.pipe()

@@ -178,8 +178,19 @@ def test_a_dry_run_needs_no_keys(host: Host, langfuse: FakeLangfuse, command: st
     result = host.run(command, "--dry-run", *([str(host.log)] if command == "backfill" else []))
     assert result.returncode == 0, result.stderr
     assert "20" in result.stdout
+    assert "Nothing was sent, nothing was moved." in result.stdout
     assert langfuse.requests == []
     assert not host.state.exists()
+
+
+def test_a_run_once_says_at_its_end_what_it_did(host: Host) -> None:
+    """Of this run alone; who tries it out sees whether there was anything."""
+    host.write(*[kong_line(1, seq) for seq in range(20)], b"no JSON\n")
+    done = (
+        "run.done destination=langfuse lines={} calls={} spans_delivered={} lines_other=0 lines_malformed={}"
+    )
+    assert done.format(21, 20, 20, 1) in host.run("run", "--once").stderr
+    assert done.format(0, 0, 0, 0) in host.run("run", "--once").stderr
 
 
 def test_a_dry_run_counts_only_what_is_unread(host: Host, langfuse: FakeLangfuse) -> None:

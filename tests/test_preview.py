@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +81,17 @@ def test_redacted_tells_where_something_was_and_not_what(log: Path, capfd: Any) 
     assert observation["passedOver"]["user_id"] == {"header x-user-id": ""}
     assert "mallory" not in text
     assert "input" not in observation
+
+
+def test_a_log_without_ai_calls_is_explained(tmp_path: Path) -> None:
+    """A newcomer's first look may be at web traffic."""
+    log = tmp_path / "ai.log"
+    log.write_text('{"request":{"uri":"/","method":"GET"},"response":{"status":200},"started_at":1}\n')
+    done = subprocess.run(
+        [sys.executable, "-m", "kong_ai_tracing", "preview", str(log)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "KONG_AI_TRACING_CONFIG": os.devnull},
+    )
+    assert done.stderr.startswith("1 line, 0 AI calls, 0 traces\nNo AI call was recognised.")

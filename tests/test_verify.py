@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from kong_ai_tracing.selection import selection_of
+from kong_ai_tracing.selectionnotes import note_selection
 from kong_ai_tracing.storestatus import read_status
 from kong_host import Host, wait_until
 from kong_writer import START_MS, kong_line
@@ -75,13 +78,49 @@ def test_what_waits_and_what_was_refused_is_neither_accepted_nor_missing(
     assert verify(host, host.log, code=0) == [{"calls": 11, "refused": 11}]
 
 
-def test_what_a_selection_delivered_is_not_known_for_certain(host: Host, langfuse: FakeLangfuse) -> None:
-    """Its ledger does not note which calls it left out: they are neither accepted nor missing."""
+def test_what_a_selection_left_out_is_told_from_what_it_delivered(host: Host, langfuse: FakeLangfuse) -> None:
+    """It was asked to leave it out: that is not missing."""
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(line(seq, seq // 10) for seq in range(20)))
+    middle = datetime.fromtimestamp((START_MS + HOUR_MS) / 1000, UTC).isoformat()
+    assert host.run("backfill", str(archive), "--since", middle).returncode == 0
+    assert len(langfuse.span_ids()) == 10
+    expected = [{"calls": 10, "filtered": 10}, {"calls": 10, "accepted": 10}]
+    assert verify(host, archive, code=0) == expected
+    assert verify(host, archive, "--since", middle, code=0) == expected[1:]
+    told = host.run("verify", str(archive)).stdout
+    assert f"kong-ai-tracing backfill {archive} --config {host.config} delivers them" in told
+    [ledger] = (host.state / "backfill" / "selections").iterdir()
+    (ledger / "selection.json").unlink()
+    assert verify(host, archive, code=0) == [{"calls": 10, "unknown": 10}] * 2, "an older version's ledger"
+    assert host.run("backfill", str(archive)).returncode == 0
+    assert verify(host, archive, code=0) == [{"calls": 10, "accepted": 10}] * 2
+
+
+def test_what_lies_between_two_beginnings_of_one_selection_is_not_known(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """The beginning of `2h` moves on: which run read a line is not noted."""
+    archive = host.directory / "ai.log.1"
+    archive.write_bytes(b"".join(line(seq, seq // 10) for seq in range(30)))
+    began = [datetime.fromtimestamp((START_MS + hour * HOUR_MS) / 1000, UTC).isoformat() for hour in (1, 2)]
+    assert host.run("backfill", str(archive), "--since", began[0]).returncode == 0
+    [ledger] = (host.state / "backfill" / "selections").iterdir()
+    note_selection(ledger, selection_of(since=began[1]))
+    assert verify(host, archive, code=0) == [
+        {"calls": 10, "filtered": 10},
+        {"calls": 10, "unknown": 10},
+        {"calls": 10, "accepted": 10},
+    ]
+
+
+def test_a_backfill_of_everything_is_enough_after_a_selection(host: Host, langfuse: FakeLangfuse) -> None:
+    """What one left out, another delivered."""
     archive = host.directory / "ai.log.1"
     archive.write_bytes(b"".join(line(seq, 0) for seq in range(10)))
     assert host.run("backfill", str(archive), "--model", "nothing*").returncode == 0
     assert langfuse.span_ids() == set()
-    assert verify(host, archive, code=0) == [{"calls": 10, "unknown": 10}]
+    assert verify(host, archive, code=0) == [{"calls": 10, "filtered": 10}]
     assert verify(host, archive, "--model", "nothing*", code=0) == []
     assert host.run("backfill", str(archive)).returncode == 0
     assert verify(host, archive, code=0) == [{"calls": 10, "accepted": 10}]

@@ -157,7 +157,7 @@ def _digest_again(place: Place, length: int) -> bytes:
             while len(head) < length and (piece := content.read(min(length - len(head), _HEAD_BYTES))):
                 head += piece
     except OSError as error:
-        raise ArchiveError(f"{place} cannot be read: {error}") from error
+        raise ArchiveError(f"{place} cannot be read: {error.strerror or error}") from error
     return digest_of(bytes(head))
 
 
@@ -195,7 +195,7 @@ class _Looking(Struct, frozen=True):
                 seen = _Seen(path, str(path.absolute()), status.st_size, status.st_mtime * 1000)
                 return self._look(seen, content, device=status.st_dev, inode=status.st_ino)
         except OSError as error:
-            raise ArchiveError(f"{path} cannot be read: {error}") from error
+            raise ArchiveError(f"{path} cannot be read: {error.strerror or error}") from error
 
     def at_remote(self, file: RemoteFile) -> Look:
         """The same of an object: it is known by its beginning alone, wherever it is moved."""

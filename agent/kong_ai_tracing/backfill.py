@@ -24,6 +24,7 @@ from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.progressbar import reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
+from kong_ai_tracing.selectionnotes import note_selection
 from kong_ai_tracing.service import EXIT_DELIVERED, Elsewhere, Service
 from kong_ai_tracing.signals import STOP, on_signals
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
@@ -144,6 +145,8 @@ def _run_for(project: Project, paths: Sequence[Place], options: Options, *, is_l
     for directory in reversed([ledger, *ledger.relative_to(state_dir).parents][:-1]):
         prepare_state_dir(state_dir / directory)
     with contextlib.closing(StateLock(ledger)), contextlib.closing(open_store(ledger)[0]) as store:
+        if options.selection.name:
+            note_selection(ledger, options.selection)
         return asyncio.run(_deliver(project, paths, ledger, store, destination, options, is_live=is_live))
 
 
@@ -179,7 +182,7 @@ async def _deliver(
             throttle=throttle,
             elsewhere=elsewhere,
         )
-        return await _see_through(service, store, archives, again=options.again)
+        return await _see_through(service, store, archives, options)
 
 
 @contextlib.asynccontextmanager
@@ -199,7 +202,7 @@ async def _reading_elsewhere(
         yield lambda delivery: cluster.reading(archives, delivery)
 
 
-async def _see_through(service: Service, store: Store, archives: Archives, *, again: bool) -> _Ended:
+async def _see_through(service: Service, store: Store, archives: Archives, options: Options) -> _Ended:
     started = time.monotonic()
     stopped = asyncio.Event()
 
@@ -216,7 +219,9 @@ async def _see_through(service: Service, store: Store, archives: Archives, *, ag
         with contextlib.suppress(asyncio.CancelledError):
             await showing
     code = _settle_account(store, archives, code, time.monotonic() - started)
-    if code == EXIT_DELIVERED and again:
+    if options.dry_run:
+        sys.stdout.write("A dry run: delivered is what would be. Nothing was sent, nothing was moved.\n")
+    if code == EXIT_DELIVERED and options.again:
         store.take_leave()
     return _Ended(code, stopped.is_set())
 

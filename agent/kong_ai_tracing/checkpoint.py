@@ -68,6 +68,8 @@ def show(config: Config, destination: str | None, *, as_json: bool) -> int:
     if as_json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found)).decode() + "\n")
     else:
+        if not found:
+            sys.stderr.write("kong-ai-tracing: no file has been read with this state_dir yet\n")
         for one in found:
             size = "gone or renamed" if one.size is None else f"of {one.size}"
             read = "history" if one.offset is None else f"{one.offset} {size}"

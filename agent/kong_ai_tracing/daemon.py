@@ -30,6 +30,7 @@ from kong_ai_tracing.statedir import (
     prepare_state_dir,
 )
 from kong_ai_tracing.store import Commit, Store
+from kong_ai_tracing.storestatus import read_status
 from kong_ai_tracing.streams import Stream
 
 if TYPE_CHECKING:
@@ -56,7 +57,11 @@ def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry
     give_back_large_blocks()
     with contextlib.closing(StateLock(config.state_dir)):
         try:
-            return asyncio.run(Daemon(config, reload).run(once=once))
+            before = _counts(config) if once else {}
+            code = asyncio.run(Daemon(config, reload).run(once=once))
+            if once:
+                _tell_what_was_done(before, _counts(config))
+            return code
         except RuntimeError as error:
             if "start new thread" not in str(error):
                 raise
@@ -259,6 +264,26 @@ def _dry_run(project: Project, whole: Config) -> int:
         name = f"{project.name}: " if whole.destination else ""
         sys.stdout.write(name + _dry_account(store))
         return code
+
+
+def _counts(config: Config) -> dict[str, Counter[str]]:
+    """What each project has counted since its state was made."""
+    counts: dict[str, Counter[str]] = {}
+    for project in projects_of(config):
+        with contextlib.suppress(StoreError):  # what cannot be read yet is mended or told when it is opened
+            status = read_status(project.config.state_dir)
+            counts[project.name] = Counter(status.counters if status else {})
+    return counts
+
+
+def _tell_what_was_done(before: dict[str, Counter[str]], after: dict[str, Counter[str]]) -> None:
+    for name, counts in after.items():
+        done = counts - before.get(name, Counter())
+        log.info(
+            "run.done destination=%s lines=%d calls=%d spans_delivered=%d lines_other=%d lines_malformed=%d",
+            name,
+            *(done[each] for each in ("lines", "calls", "spans_delivered", "lines_other", "lines_malformed")),
+        )
 
 
 def _dry_account(store: Store) -> str:

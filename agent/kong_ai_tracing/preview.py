@@ -135,6 +135,11 @@ class _Preview(Struct):
         counts = ((self.lines, "line"), (self.calls, "AI call"), (self.shown, "trace"))
         told = ", ".join(f"{count:,} {noun}{'' if count == 1 else 's'}" for count, noun in counts)
         text = f"{told}{malformed}\n"
+        if self.lines > self.malformed and not self.calls:
+            text += (
+                "No AI call was recognised. A server that looks like none that is known can be named in a"
+                " [[provider]] table.\n"
+            )
         if self.redacted:
             what = ", ".join(f"{count:,} {kind}" for kind, count in sorted(self.kept_back.items()))
             text += f"kept back: {what.replace('redacted_', '') or 'nothing'}\n"

@@ -24,6 +24,8 @@ IsWanted = Callable[[LogEntry, AICall], bool]
 class MomentError(OperatorError):
     """A text that is no moment."""
 
+    exit_code = 2
+
 
 class Selection(Struct, frozen=True, kw_only=True):
     """What is wanted: all that is given must fit; nothing given wants every call."""

@@ -74,7 +74,7 @@ def report_of(config: Config, seen: Seen, *, name: str, now: float, running: boo
         files = [_with_deletion(file, status.rotations, now) for file in files]
     report = Report(
         "never_run",
-        [f"nothing has run with this state_dir yet: {_start()}"],
+        [f"nothing has run with this state_dir yet: {_first_step(config)}"],
         str(config.state_dir),
         running,
         lag_bytes=sum(file.lag_bytes or 0 for file in files),
@@ -244,7 +244,9 @@ def _size_of(path: Path, identity: tuple[int, int]) -> int | None:
     return status.st_size if (status.st_dev, status.st_ino) == identity else None
 
 
-def _start() -> str:
+def _first_step(config: Config) -> str:
+    if not config.log_paths:
+        return f"{command('check')} says what is missing"
     return service_command("start") if about_the_service() and unit_is_installed() else command("run")
 
 

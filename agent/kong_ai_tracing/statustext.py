@@ -10,7 +10,7 @@ from rich.text import Text
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
 from kong_ai_tracing.excerpts import visible
-from kong_ai_tracing.quantities import readable_size, readable_span
+from kong_ai_tracing.quantities import counted, readable_size, readable_span
 from kong_ai_tracing.rotationrisk import about
 from kong_ai_tracing.statusreport import FileLag, Report, Target
 
@@ -36,14 +36,14 @@ def print_report(report: Report, console: Console | None = None) -> None:
     state_dir = visible(report.state_dir, _LONGEST)
     console.print(Text.assemble((word, f"bold {colour}"), f"  daemon {running}, state in {state_dir}"))
     for problem in report.problems:
-        console.print(Text(f"  - {visible(problem, _LONGEST)}"))
+        console.print(Text(f"  - {visible(problem, _LONGEST)}"), soft_wrap=not console.is_terminal)
     if report.files:
         console.print()
         console.print(_files(report.files, several=len(report.destinations) > 1))
     if report.destinations:
         console.print()
         console.print(_destinations(report.destinations, with_limit=console.width >= _WIDE))
-        console.print(_reasons(report.destinations), end="")
+        console.print(_reasons(report.destinations), end="", soft_wrap=not console.is_terminal)
     if report.updated_at:
         console.print()
         console.print(Text(_summary(report)))
@@ -84,7 +84,7 @@ def _destinations(targets: Mapping[str, Target], *, with_limit: bool) -> Table:
             Text(visible(target.state), STATE_STYLES.get(target.state, "")),
             "never" if ago is None else f"{readable_span(ago)} ago",
             f"{outbox} of {readable_size(target.outbox.max_bytes)}" if with_limit else outbox,
-            f"{target.refused_spans} spans",
+            counted(target.refused_spans, "span"),
         )
     return table
 
@@ -96,12 +96,11 @@ def _reasons(targets: Mapping[str, Target]) -> Text:
 
 
 def _summary(report: Report) -> str:
-    outbox = report.outbox
-    dropped = report.counters.get("spans_dropped", 0)
-    return (
-        f"outbox: {outbox.batches} batches, {outbox.spans} spans; waiting for company:"
-        f" {report.waiting_calls} calls; set aside: {report.set_aside_lines} lines"
-        + (f"; dropped: {dropped} spans" if dropped else "")
-        + "\n"
-        f"last change: {readable_span(report.updated_seconds_ago or 0.0)} ago"
-    )
+    outbox, dropped = report.outbox, report.counters.get("spans_dropped", 0)
+    told = [
+        f"outbox: {counted(outbox.batches, 'batch', 'batches')}, {counted(outbox.spans, 'span')}",
+        f"waiting for company: {counted(report.waiting_calls, 'call')}",
+        f"set aside: {counted(report.set_aside_lines, 'line')}",
+        *([f"dropped: {counted(dropped, 'span')}"] if dropped else []),
+    ]
+    return f"{'; '.join(told)}\nlast change: {readable_span(report.updated_seconds_ago or 0.0)} ago"

@@ -81,7 +81,8 @@ def _print_once(config: Config, console: Console) -> int:
         sys.stderr.write(f"kong-ai-tracing: {history.error}\n")
         return 1
     ascii_only = is_ascii_only(console)
-    console.print(screen_of(history, width=console.width, height=1000, ascii_only=ascii_only))
+    screen = screen_of(history, width=console.width, height=1000, ascii_only=ascii_only, live=False)
+    console.print(screen)
     return 0
 
 

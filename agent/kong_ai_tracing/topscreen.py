@@ -29,13 +29,15 @@ _MOST_PROBLEMS = 4
 _LONGEST_NAME = 120
 
 
-def screen_of(history: History, *, width: int, height: int, ascii_only: bool = False) -> RenderableType:
-    """What fits."""
+def screen_of(
+    history: History, *, width: int, height: int, ascii_only: bool = False, live: bool = True
+) -> RenderableType:
+    """What fits. `live` is a screen that keys can end."""
     sample = history.newest
     if sample is None:
         return Text(f"reading the state … {visible(history.error or '')}".rstrip())
     report = sample.report
-    parts: list[RenderableType] = [_headline(report, width), _rates(history, width, ascii_only)]
+    parts: list[RenderableType] = [_headline(report, width, live=live), _rates(history, width, ascii_only)]
     parts += [_amounts(report), *_problems(history, report, width), Text("")]
     destinations = list(report.destinations.items())
     if destinations:
@@ -56,13 +58,13 @@ def _rows_of(parts: Sequence[RenderableType], destinations: Sequence[object]) ->
     return len(parts) + len(destinations)
 
 
-def _headline(report: Report, width: int) -> Text:
+def _headline(report: Report, width: int, *, live: bool) -> Text:
     word, colour = HEADLINES[report.state]
     running = {True: "daemon running", False: "daemon not running", None: ""}[report.running]
     line = _line(("kong-ai-tracing  " if width >= _NARROW else "", "bold"), (word, f"bold {colour}"))
     line.append(f"  {running}" if running else "")
     line.append(f"  {datetime.now(UTC):%H:%M:%S} UTC", "dim")
-    return line.append("  q quits", "dim")
+    return line.append("  q quits", "dim") if live else line
 
 
 def _rates(history: History, width: int, ascii_only: bool) -> Text:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,6 +31,7 @@ from kong_ai_tracing.progressbar import is_watched, reading_bar
 from kong_ai_tracing.projects import Project, projects_of
 from kong_ai_tracing.refusedbodies import spans_in
 from kong_ai_tracing.selection import Selection
+from kong_ai_tracing.selectionnotes import Note, read_note
 from kong_ai_tracing.storestatus import FILE_NAME, read_parts, read_status, read_undelivered
 from kong_ai_tracing.verifyreport import Finding, Hour
 
@@ -39,7 +40,16 @@ EXIT_MISSING = 3
 
 _HOUR_MS = 3_600_000
 
-Fate: TypeAlias = Literal["accepted", "waiting", "refused", "unknown", "missing"]
+Fate: TypeAlias = Literal["accepted", "waiting", "refused", "filtered", "unknown", "missing"]
+Stretches: TypeAlias = dict[int, list[tuple[int, int]]]
+"""By file: from where to where."""
+
+
+class _Selected(Struct):
+    """What backfills with one selection read, and what they wanted of it."""
+
+    note: Note
+    parts: list[FileRecord]
 
 
 class _Known(Struct):
@@ -48,6 +58,7 @@ class _Known(Struct):
     parts: list[FileRecord] = field(default_factory=list)
     vague: list[FileRecord] = field(default_factory=list)
     """Parts of which not all calls were sent, or from where on they were read is not known."""
+    selected: list[_Selected] = field(default_factory=list)
     followed: dict[tuple[int, int], int] = field(default_factory=dict)
     """How far the daemon is in the files it follows, by device and inode."""
     waiting: set[str] = field(default_factory=set)
@@ -79,10 +90,15 @@ async def _find(project: Project, places: Sequence[Place], selection: Selection)
     known = _known(config.state_dir)
     max_line_bytes = config.tailing.max_line_bytes
     covered = await _covered(Archives(places, [], delivered=known.parts, max_line_bytes=max_line_bytes))
-    vague = {}
+    count = _Count(project, known, covered, selection)
     if known.vague:
-        vague = await _covered(Archives(places, [], delivered=known.vague, max_line_bytes=max_line_bytes))
-    count = _Count(project, known, covered, vague, selection)
+        count.vague = await _covered(
+            Archives(places, [], delivered=known.vague, max_line_bytes=max_line_bytes)
+        )
+    for one in known.selected:
+        read = await _covered(Archives(places, [], delivered=one.parts, max_line_bytes=max_line_bytes))
+        if read:
+            count.selected.append(_Choice(project, one.note, read))
     archives = Archives(places, [], max_line_bytes=max_line_bytes)
     for key, file_id in archives.file_ids_by_inode().items():
         if key in known.followed:
@@ -111,7 +127,11 @@ def _known(state_dir: Path) -> _Known:
                     (one.device, one.inode): one.offset for one in status.files if not one.is_history
                 }
     for ledger in (state_dir / LEDGER_DIRECTORY).glob(f"**/selections/*/{FILE_NAME}"):
-        known.vague += read_parts(ledger.parent)
+        parts, note = read_parts(ledger.parent), read_note(ledger.parent)
+        if note is None:
+            known.vague += parts
+        else:
+            known.selected.append(_Selected(note, parts))
         _note_undelivered(ledger.parent, known)
     return known
 
@@ -132,15 +152,42 @@ def _note_undelivered(directory: Path, known: _Known) -> None:
             (known.refused if kind == "refused" else known.waiting).update(span.id for span in spans)
 
 
-async def _covered(archives: Archives) -> dict[int, list[tuple[int, int]]]:
-    """By file, what was passed over because it is known: from where to where."""
-    covered: dict[int, list[tuple[int, int]]] = {}
+async def _covered(archives: Archives) -> Stretches:
+    """What was passed over because it is known."""
+    covered: Stretches = {}
     while chunk := await archives.read():
         if (passed := chunk.passed) is not None:
             end = passed.position.offset
             covered.setdefault(chunk.file_id, []).append((end - passed.bytes, end))
     await archives.close()
     return covered
+
+
+class _Choice:
+    """What backfills with one selection made of the lines that they read."""
+
+    def __init__(self, project: Project, note: Note, read: Stretches) -> None:
+        settings = assembly.call_settings_of(project.config)
+        self._readers = [
+            LineReader(settings, None, match=project.match, is_wanted=selection.test())
+            for selection in (note.first, note.last)
+        ]
+        self._read = read
+
+    def fates(self, line: Line) -> Callable[[str], Fate] | None:
+        """What became of a call, by its id; None for a line that they did not read."""
+        if not _is_within(self._read.get(line.file_id, ()), line.offset):
+            return None
+        first, last = (
+            {call.id for calls in reader.read(line).groups for call in calls} for reader in self._readers
+        )
+        return lambda call_id: (
+            "accepted"
+            if call_id in first and call_id in last
+            else "unknown"
+            if call_id in first or call_id in last
+            else "filtered"
+        )
 
 
 class _Count:
@@ -150,8 +197,7 @@ class _Count:
         self,
         project: Project,
         known: _Known,
-        covered: dict[int, list[tuple[int, int]]],
-        vague: dict[int, list[tuple[int, int]]],
+        covered: Stretches,
         selection: Selection,
     ) -> None:
         self._reader = LineReader(
@@ -160,7 +206,8 @@ class _Count:
         self._privacy = assembly.protection_of(project.config).privacy
         self._known = known
         self._covered = covered
-        self._vague = vague
+        self.vague: Stretches = {}
+        self.selected: list[_Choice] = []
         self.followed: dict[int, int] = {}
         self._hours: dict[int, Hour] = {}
         self._finding = Finding(
@@ -176,24 +223,27 @@ class _Count:
         reading = self._reader.read(item)
         found.malformed_lines += reading.kind == "malformed"
         found.left_out += reading.filtered
-        for call in (call for calls in reading.groups for call in calls):
+        calls = [call for calls in reading.groups for call in calls]
+        chosen = [fates for each in self.selected if calls and (fates := each.fates(item)) is not None]
+        for call in calls:
             if self._privacy.apply(call) is None:
                 found.left_out += 1
             else:
-                self._note(call, self._fate(call, item))
+                self._note(call, self._fate(call, item, [fate(call.id) for fate in chosen]))
 
-    def _fate(self, call: AICall, line: Line) -> Fate:
+    def _fate(self, call: AICall, line: Line, chosen: Sequence[Fate]) -> Fate:
+        """`chosen` is what backfills with a selection made of it."""
         if call.id in self._known.waiting:
             return "waiting"
         if call.id in self._known.refused:
             return "refused"
-        if _is_within(self._covered.get(line.file_id, ()), line.offset):
+        if _is_within(self._covered.get(line.file_id, ()), line.offset) or "accepted" in chosen:
             return "accepted"
-        if _is_within(self._vague.get(line.file_id, ()), line.offset):
+        if _is_within(self.vague.get(line.file_id, ()), line.offset) or "unknown" in chosen:
             return "unknown"
         if line.offset >= self.followed.get(line.file_id, line.offset + 1):
             return "waiting"
-        return "missing"
+        return "filtered" if chosen else "missing"
 
     def _note(self, call: AICall, fate: Fate) -> None:
         number = call.observation.started_at_ms // _HOUR_MS

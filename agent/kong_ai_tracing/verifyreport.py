@@ -15,8 +15,10 @@ class Hour(Struct):
     waiting: int = 0
     """In the outbox, waiting for company, or in a file that the daemon is reading."""
     refused: int = 0
+    filtered: int = 0
+    """Left out by a backfill with a selection, and delivered by nobody."""
     unknown: int = 0
-    """Read by an older version, or by a backfill with a selection: which of them were sent was not noted."""
+    """Read by an older version, or by runs with the same `--since 2h`: which were sent is not noted."""
     missing: int = 0
 
 

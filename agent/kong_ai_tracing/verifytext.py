@@ -15,7 +15,8 @@ from kong_ai_tracing.verifyreport import Finding, Hour
 
 _LONGEST_WORDS = 200
 _HOUR = timedelta(hours=1)
-_COLUMNS = ("calls", "accepted", "waiting", "refused", "unknown", "missing")
+_COLUMNS = ("calls", "accepted", "waiting", "refused", "filtered", "unknown", "missing")
+_ONLY_WHEN_THERE_ARE = ("filtered", "unknown")
 
 
 def print_findings(findings: Sequence[Finding], words: Sequence[str]) -> None:
@@ -32,7 +33,11 @@ def print_findings(findings: Sequence[Finding], words: Sequence[str]) -> None:
 
 def _table(finding: Finding) -> Table:
     hours = finding.hours
-    shown = [name for name in _COLUMNS if name != "unknown" or any(hour.unknown for hour in hours)]
+    shown = [
+        name
+        for name in _COLUMNS
+        if name not in _ONLY_WHEN_THERE_ARE or any(getattr(hour, name) for hour in hours)
+    ]
     table = Table(box=None, pad_edge=False)
     table.add_column("hour (UTC)")
     for name in shown:
@@ -57,18 +62,23 @@ def _notes(finding: Finding, words: Sequence[str]) -> Iterator[str]:
             f"These files hold calls that began from {hours[0].hour} to {_end(hours[-1])};"
             " of other hours nothing is said."
         )
+        yield (
+            "Accepted means that the destination acknowledged it, as this host's state directory has it; what"
+            " another host delivered, or an earlier state directory, is missing here."
+        )
     else:
         yield "These files hold no calls."
-    yield (
-        "Accepted means that the destination acknowledged it, as this host's state directory has it; what"
-        " another host delivered, or an earlier state directory, is missing here."
-    )
     if finding.missing:
         yield f"{finding.missing:,} calls are missing: {_backfill(words)} delivers them."
+    if any(hour.filtered for hour in hours):
+        yield (
+            "Filtered: a backfill with a selection read them and left them out;"
+            f" {_backfill(words)} delivers them."
+        )
     if any(hour.unknown for hour in hours):
         yield (
-            "Unknown: read by an older version or by a backfill with a selection, which did not note what it"
-            " left out; backfill --again delivers them for certain, under the same ids."
+            "Unknown: read by an older version, or by backfills whose --since has moved on between them;"
+            f" {_backfill(words, '--again ')} delivers them for certain, under the same ids."
         )
     if finding.malformed_lines:
         yield f"{finding.malformed_lines:,} lines cannot be read, and are of no hour."
@@ -86,9 +96,9 @@ def _notes(finding: Finding, words: Sequence[str]) -> Iterator[str]:
         )
 
 
-def _backfill(words: Sequence[str]) -> str:
+def _backfill(words: Sequence[str], option: str = "") -> str:
     named = " ".join(map(quote, words))
-    return command(f"backfill {named if len(named) <= _LONGEST_WORDS else 'of these files'}")
+    return command(f"backfill {option}{named if len(named) <= _LONGEST_WORDS else 'of these files'}")
 
 
 def _end(hour: Hour) -> str:

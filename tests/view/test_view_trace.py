@@ -11,7 +11,9 @@ import pytest
 from pages import START, Document, body, client, open_store, span, trace_id
 
 from kong_ai_tracing.lines import Origin
+from kong_ai_tracing.matching import Match
 from kong_ai_tracing.view.conversation import conversation
+from kong_ai_tracing.view.links import Linked
 from kong_ai_tracing.view.texts import Piece, pieces, visible
 from kong_ai_tracing.view.timeline import timeline
 
@@ -241,8 +243,36 @@ async def test_the_same_trace_is_linked_in_langfuse(path):
     """Only where there is one, and by an address that needs no project id."""
     write(path, span(1))
     assert "Langfuse" not in (await page(path)).text
-    linked = Document((await page(path, langfuse_url="https://langfuse.example.com")).text)
+    projects = (Linked("https://langfuse.example.com"),)
+    linked = Document((await page(path, langfuse=projects)).text)
     assert linked.all("a", href=f"https://langfuse.example.com/trace/{trace_id(1)}")
+
+
+async def test_each_project_that_a_call_went_to_is_linked_while_its_line_can_be_read(path, tmp_path):
+    """Which calls go there is asked of the line: the store does not know Kong's tags and workspaces."""
+    log = tmp_path / "ai.log"
+    line = b'{"request":{"id":"0123456789abcdef"},"service":{"name":"hr"},"workspace_name":"people"}'
+    log.write_bytes(line + b"\n")
+    write(
+        path,
+        span(
+            1,
+            metadata={"kong_request_id": "0123456789abcdef"},
+            origin=Origin(str(log), 1, 0, len(line) + 1),
+        ),
+    )
+    everything = Linked("https://all.example.com")
+    hr = Linked("https://hr.example.com", "hr-team", Match(workspace=("people",)))
+    other = Linked("https://other.example.com", "other", Match(workspace=("sales",)))
+    text = (await page(path, langfuse=(everything, hr, other))).text
+    assert f"https://hr.example.com/trace/{trace_id(1)}" in text
+    assert "Open in Langfuse (hr-team)" in text
+    assert f"https://all.example.com/trace/{trace_id(1)}" in text
+    assert "other.example.com" not in text
+    log.unlink()
+    text = (await page(path, langfuse=(everything, hr, other))).text
+    assert "all.example.com" in text
+    assert "hr.example.com" not in text
 
 
 # -- the line of the log

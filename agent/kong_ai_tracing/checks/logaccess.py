@@ -263,7 +263,7 @@ def _open_to_everybody(pattern: str, files: list[Path], viewer: Viewer) -> Itera
     yield Finding(
         "log.world_readable",
         "warning",
-        f"{pattern}: {exposed[0]} can be read by every user of this machine",
+        f"{exposed[0]} can be read by every user of this machine",
         "prompts and answers are in it",
         fix,
         command,

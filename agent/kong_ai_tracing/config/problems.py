@@ -13,6 +13,10 @@ from kong_ai_tracing.config.tomltext import toml
 from kong_ai_tracing.secret import MASK
 
 _SHOWN_CHARACTERS = 120
+_NO_FILE = (
+    "There is no configuration file. kong-ai-tracing config init --config config.toml writes one with every"
+    " setting; --config config.toml then names it."
+)
 _TELLTALE_WORDS = ("key", "secret", "password", "token", "auth")
 
 
@@ -46,7 +50,10 @@ class ConfigError(Exception):
     def __str__(self) -> str:
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
         where = f" of {self.path}" if self.path else ""
-        return "\n\n".join([f"{count} in the configuration{where}", *map(str, self.problems)])
+        parts = [f"{count} in the configuration{where}", *map(str, self.problems)]
+        if self.path is None:
+            parts.append(_NO_FILE)
+        return "\n\n".join(parts)
 
 
 def shown(value: object) -> str:

@@ -20,15 +20,11 @@ _MAX_LABEL = 200
 # "langfuse" at the beginning is reserved for Langfuse's own data.
 _ENVIRONMENT = re.compile(r"(?!langfuse)[a-z0-9_-]{1,40}")
 
-_HOW_TO_GIVE_KEYS = (
-    "create keys in Langfuse (project settings, API keys), then set LANGFUSE_PUBLIC_KEY and"
-    " LANGFUSE_SECRET_KEY in the environment, or langfuse_public_key and langfuse_secret_key_file in the"
-    " configuration"
-)
-_HOW_TO_GIVE_PROJECT_KEYS = (
-    "create keys in Langfuse (project settings, API keys), then set langfuse_public_key and"
-    " langfuse_secret_key_file below that [[destination]]"
-)
+_PUBLIC_KEY, _SECRET_KEY = "langfuse_public_key", "langfuse_secret_key"
+_HOW_TO_GIVE = {
+    _PUBLIC_KEY: "create keys in Langfuse (project settings, API keys), then set {}langfuse_public_key{}",
+    _SECRET_KEY: "write it into a file for this user alone, and name that as {}langfuse_secret_key_file{}",
+}
 
 
 def broken_rules(
@@ -187,17 +183,21 @@ def _pair(
     *,
     needed: bool,
 ) -> Iterator[Problem]:
-    public, secret = "langfuse_public_key", "langfuse_secret_key"
-    for name, key in ((public, project.langfuse_public_key), (secret, project.langfuse_secret_key)):
+    for name, key in ((_PUBLIC_KEY, project.langfuse_public_key), (_SECRET_KEY, project.langfuse_secret_key)):
         if key is not None:
             yield from _key(table + name, key, given)
         elif needed and name not in invalid:
             reason = "this destination has none" if table else "langfuse_enabled is true"
+            where = (
+                ("", " below that [[destination]]")
+                if table
+                else (f"{name.upper()} in the environment, or ", "")
+            )
             yield Problem(
                 table + name,
                 "",
                 f"{reason}, and Langfuse takes nothing without keys",
-                _HOW_TO_GIVE_PROJECT_KEYS if table else _HOW_TO_GIVE_KEYS,
+                _HOW_TO_GIVE[name].format(*where),
             )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.errors import OperatorError
+from kong_ai_tracing.projects import projects_of
 
 _NEEDED = ("starlette", "uvicorn", "jinja2")
 
@@ -21,7 +22,7 @@ def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: boo
     Raises OperatorError when that cannot be.
     """
     try:
-        from kong_ai_tracing.view import reader, server, sources
+        from kong_ai_tracing.view import links, reader, server, sources
         from kong_ai_tracing.view.app import Settings
     except ModuleNotFoundError as error:
         missing = (error.name or "").partition(".")[0]
@@ -42,16 +43,10 @@ def run(config: Config, paths: Sequence[Path], *, listen: str, open_browser: boo
         private = server.is_loopback(listening)
         if not private:
             sys.stderr.write("Others can reach this address, and what they are sent is not encrypted.\n")
-        settings = Settings(langfuse_url=_langfuse_url(config), raw_lines=private)
+        settings = Settings(langfuse=links.linked(projects_of(config)), raw_lines=private)
         announce = _Announcer(listening.getsockname()[1], address.name, open_browser)
         server.serve(listening, address, source, settings, announce)
     return 0
-
-
-def _langfuse_url(config: Config) -> str:
-    if config.langfuse_enabled:
-        return config.endpoint.base_url
-    return ""
 
 
 def _say_if_empty(config: Config, store: Path) -> None:

@@ -21,6 +21,7 @@ from starlette.staticfiles import StaticFiles
 from kong_ai_tracing.view import charts, formats, listing, overview
 from kong_ai_tracing.view.conversation import conversation
 from kong_ai_tracing.view.filters import RANGES, SORTS, Filters, read_filters
+from kong_ai_tracing.view.links import Linked, links_of
 from kong_ai_tracing.view.rawlines import NoLineError, raw_line
 from kong_ai_tracing.view.reader import Reader, TooBroadError
 from kong_ai_tracing.view.sources import Source
@@ -34,8 +35,8 @@ _THEMES = ("light", "dark")
 class Settings(Struct, frozen=True):
     """What the pages need to know besides the store."""
 
-    langfuse_url: str = ""
-    """The base URL of a Langfuse that has the same traces."""
+    langfuse: tuple[Linked, ...] = ()
+    """The Langfuse projects that have the same traces."""
     raw_lines: bool = True
     clock: Callable[[], float] = time.time
 
@@ -88,7 +89,6 @@ class Pages:
         wanted = request.query_params.get("o", "")
         chosen = next((step for step in shown.steps if step.id == wanted), None) or _most_telling(shown.steps)
         said = orjson.loads(orjson.dumps(chosen.observation))
-        base = self._settings.langfuse_url
         return self._page(
             request,
             "trace.html",
@@ -98,7 +98,7 @@ class Pages:
             said=said,
             asked=conversation(said["input"], "input") if "input" in said else None,
             answered=conversation(said["output"], "output") if "output" in said else None,
-            langfuse=f"{base}/trace/{trace['id']}" if base else "",
+            langfuse=links_of(trace, self._settings.langfuse),
             raw_lines=self._settings.raw_lines and "origin" in said,
         )
 
