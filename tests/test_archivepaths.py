@@ -14,6 +14,7 @@ import pytest
 
 from kong_ai_tracing.archivepaths import Named, named
 from kong_ai_tracing.archives import ArchiveError
+from kong_ai_tracing.checks import viewers
 from kong_ai_tracing.statedir import StoreError
 from kong_ai_tracing.storestatus import read_status
 from kong_host import PROGRAM, Host, wait_until
@@ -150,6 +151,19 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
     assert len(langfuse.spans) - sent_before < 10_000, "what was delivered is not sent again"
     assert b"lines 10,000 = with calls 10,000" in result.stdout
     assert list((host.state / "backfill" / "stdin").glob("stdin*")) == []
+
+
+def test_a_file_in_a_closed_folder_is_a_sentence(open_folder: Path) -> None:
+    """Root never meets it."""
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    (closed / "ai.log").touch()
+    with (
+        viewers.seen_by(viewers.Viewer("nobody", 65_534, 65_534)),
+        named(open_folder, free_space_floor_bytes=0, keeps_nothing=True) as files,
+        pytest.raises(ArchiveError, match=r"ai\.log cannot be read: Permission denied"),
+    ):
+        files.paths([closed / "ai.log"])
 
 
 def test_a_dry_run_from_stdin_leaves_nothing_behind(host: Host, langfuse: FakeLangfuse) -> None:

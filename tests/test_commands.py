@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,25 @@ def test_the_state_of_the_service_is_for_root(
     assert commands.service_command("start") == f"{prefix}systemctl start kong-ai-tracing"
     monkeypatch.setattr(commands, "SERVICE_USER", "nobody of that name")
     assert commands.command("check").startswith("kong-ai-tracing check")
+
+
+def test_a_program_that_no_shell_would_find_is_named_by_its_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """`make setup` puts it into .venv, which is on nobody's path."""
+    called = tmp_path / ".venv" / "bin" / "kong-ai-tracing"
+    called.parent.mkdir(parents=True)
+    called.write_text("#!/bin/sh\n")
+    called.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", [".venv/bin/kong-ai-tracing", "status"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert commands.command("status") == ".venv/bin/kong-ai-tracing status"
+    commands.use_config(Path("config.toml"), read_elsewhere=True)
+    assert commands.command("status") == f"{called} status --config {tmp_path}/config.toml"
+    monkeypatch.setenv("PATH", str(called.parent))
+    monkeypatch.setattr(sys, "argv", [str(called), "status"])
+    assert commands.program() == "kong-ai-tracing"
 
 
 def test_what_status_tells_to_run_works_as_printed(host: Host) -> None:

@@ -105,6 +105,25 @@ def test_all_problems_are_told_at_once_each_with_key_value_reason_and_fix(tmp_pa
 
 
 @pytest.mark.parametrize(
+    ("text", "fix"),
+    [
+        ('log_paths = "/a/ai.log"', 'log_paths = ["/a/ai.log"]'),
+        ('langfuse_enabled = "yes"', "langfuse_enabled = true"),
+        ('langfuse_timeout = "7000"', "langfuse_timeout = 7000"),
+        ('langfuse_timeout = "5s"', "langfuse_timeout = 5000"),
+        ("langfuse_timeout = 1", "langfuse_timeout = 5000"),
+        ('[privacy]\nsample_rate = "0.5"', "sample_rate = 0.5 below [privacy]"),
+        ('[redaction]\nkinds = ["emails"]', 'did you mean "email"?'),
+        ('[redaction]\nkinds = ["qqq"]', "name some of secrets, personal"),
+    ],
+)
+def test_the_fix_of_a_value_is_what_was_meant(tmp_path, text, fix):
+    """As far as it shows through: not an example that would do the opposite."""
+    [(_, problem)] = problems_of(tmp_path, text, LOGS if "log_paths" not in text else {}).items()
+    assert fix in problem
+
+
+@pytest.mark.parametrize(
     ("text", "suggestion"),
     [
         ('log_path = ["/a"]', "did you mean log_paths?"),

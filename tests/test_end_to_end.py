@@ -15,6 +15,8 @@ from pathlib import Path
 
 import pytest
 
+from kong_ai_tracing import daemon
+from kong_ai_tracing.checks import viewers
 from kong_host import PROGRAM, QUICK_SECONDS, Host, wait_until
 from kong_writer import kong_line, lost_and_found, observation_id, received_spans, rotate
 from langfuse_server import FakeLangfuse
@@ -191,6 +193,18 @@ def test_a_run_once_says_at_its_end_what_it_did(host: Host) -> None:
     )
     assert done.format(21, 20, 20, 1) in host.run("run", "--once").stderr
     assert done.format(0, 0, 0, 0) in host.run("run", "--once").stderr
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives up its rights")
+def test_a_log_that_may_not_be_read_is_told_from_one_that_is_not_there(open_folder: Path) -> None:
+    """`--once` fails for the one and not for the other."""
+    closed = open_folder / "closed"
+    closed.mkdir(mode=0o700)
+    log = closed / "ai.log"
+    log.touch()
+    paths = [closed, log, open_folder, open_folder / "ai.log"]
+    with viewers.seen_by(viewers.Viewer("nobody", 65_534, 65_534)):
+        assert [daemon._is_forbidden(str(path)) for path in paths] == [True, True, False, False]
 
 
 def test_a_dry_run_counts_only_what_is_unread(host: Host, langfuse: FakeLangfuse) -> None:

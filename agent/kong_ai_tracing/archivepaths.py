@@ -44,7 +44,13 @@ class Named(contextlib.ExitStack):
 
     def paths(self, words: Sequence[str | Path]) -> list[Place]:
         """Raises ArchiveError or RemoteError for a word that stands for nothing."""
-        return list(dict.fromkeys(path for word in words for path in self._paths_of(str(word))))
+        found: dict[Place, None] = {}
+        for word in map(str, words):
+            try:
+                found |= dict.fromkeys(self._paths_of(word))
+            except PermissionError as error:
+                raise ArchiveError(f"{error.filename or word} cannot be read: {error.strerror}") from error
+        return list(found)
 
     def done(self) -> None:
         """Everything was delivered: what came through a pipe is needed no longer."""

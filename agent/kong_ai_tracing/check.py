@@ -25,6 +25,7 @@ from kong_ai_tracing.checks.statedir import check_state_dir
 from kong_ai_tracing.checks.units import as_the_service_has_it
 from kong_ai_tracing.checks.viewers import daemons_user
 from kong_ai_tracing.checks.writers import check_writers
+from kong_ai_tracing.commands import program
 from kong_ai_tracing.config import ConfigError, Problem, load
 from kong_ai_tracing.excerpts import visible_lines
 from kong_ai_tracing.quantities import counted
@@ -34,10 +35,6 @@ EXIT_PROBLEMS = 3
 EXIT_LANGFUSE = 4
 EXIT_BAD_CONFIGURATION = 78
 
-_BEGIN = (
-    "next: kong-ai-tracing config init --config config.toml, which writes every setting with its default;"
-    " then check with --config config.toml"
-)
 _MARKS = {"ok": "ok     ", "warning": "WARNING", "error": "ERROR  "}
 
 CHECKS: tuple[Check, ...] = (
@@ -62,7 +59,7 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
     try:
         loaded = load(path, environ)
     except ConfigError as error:
-        closing = "" if error.path else _BEGIN
+        closing = "" if error.path else _first_step()
         _print([_of_problem(problem) for problem in error.problems], as_json, closing)
         return EXIT_BAD_CONFIGURATION
     here = Surroundings(loaded.config, environ, loaded.path, offline)
@@ -72,6 +69,13 @@ def run(path: Path | None, environ: Mapping[str, str], *, offline: bool, as_json
     findings = find(here)
     _print(findings, as_json, "" if as_json else next_step(here, findings))
     return exit_code(findings)
+
+
+def _first_step() -> str:
+    return (
+        f"next: {program()} config init --config config.toml, which writes every setting with its default;"
+        " then check with --config config.toml"
+    )
 
 
 def find(here: Surroundings) -> list[Finding]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -23,6 +25,7 @@ from kong_ai_tracing.commandline import (
     say,
     set_up_logging,
 )
+from kong_ai_tracing.commands import command, program, use_config
 from kong_ai_tracing.kongcommand import kong_config
 from kong_ai_tracing.statecommands import checkpoint_app, refused_app
 
@@ -40,6 +43,8 @@ config_app = typer.Typer(help="Look at the configuration, or write a new one.", 
 app.add_typer(refused_app, name="refused")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(config_app, name="config")
+
+DEFAULT_CONFIG = Path("/etc/kong-ai-tracing/config.toml")
 
 DryRunOption: TypeAlias = Annotated[
     bool, typer.Option("--dry-run", help="Read everything, send nothing, move nothing.")
@@ -111,6 +116,25 @@ class PreviewFormat(StrEnum):
     tree = "tree"
     json = "json"
     otlp = "otlp"
+
+
+def _look_at(path: Path) -> Path:
+    """Not by typer's own `exists`: it takes a file that may not be read for one that is not there."""
+    if str(path) != "-":
+        # Not opened: what is a pipe has one reader.
+        try:
+            trouble = os.strerror(errno.EISDIR) if stat.S_ISDIR(path.stat().st_mode) else ""
+        except OSError as error:
+            trouble = error.strerror or str(error)
+        if not trouble and not os.access(path, os.R_OK, effective_ids=True):
+            trouble = os.strerror(errno.EACCES)
+        if trouble:
+            raise typer.BadParameter(f"{path} cannot be read: {trouble}")
+    return path
+
+
+def _look_at_each(paths: list[Path] | None) -> list[Path] | None:
+    return paths and [_look_at(path) for path in paths]
 
 
 def _print_version(wanted: bool) -> None:
@@ -219,7 +243,10 @@ def preview(
     path: Annotated[
         Path,
         typer.Argument(
-            metavar="PATH", exists=True, allow_dash=True, help="A log file, plain or .gz; - for stdin."
+            metavar="PATH",
+            allow_dash=True,
+            callback=_look_at,
+            help="A log file, plain or .gz; - for stdin.",
         ),
     ],
     format: Annotated[  # noqa: A002 - the option's name
@@ -262,8 +289,7 @@ def view(
         list[Path] | None,
         typer.Argument(
             metavar="PATH...",
-            exists=True,
-            dir_okay=False,
+            callback=_look_at_each,
             help="Log files, plain or compressed. Without them: the local store.",
             show_default=False,
         ),
@@ -362,7 +388,7 @@ def config_init(
         typer.Option(
             "--config", "-c", metavar="PATH", allow_dash=True, help="The file to write; - prints it."
         ),
-    ] = Path("/etc/kong-ai-tracing/config.toml"),
+    ] = DEFAULT_CONFIG,
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write a commented configuration file. It holds every setting with its default."""
@@ -379,10 +405,11 @@ def config_init(
     except OSError as error:
         say(
             f"{config} cannot be written: {error.strerror}; do it as root, or name another file:"
-            " kong-ai-tracing config init --config config.toml"
+            f" {program()} config init --config config.toml"
         )
         raise typer.Exit(EXIT_FAILED) from None
-    say(f"wrote {config}; put the path of Kong's log into it, then run kong-ai-tracing check -c {config}")
+    use_config(None if config == DEFAULT_CONFIG else config)
+    say(f"wrote {config}; put the path of Kong's log into it, then run {command('check')}")
 
 
 def main() -> None:

@@ -21,8 +21,7 @@ EXIT_BAD_CONFIGURATION = 78
 
 
 def _remember(context: typer.Context, path: Path | None) -> Path | None:
-    # What the daemon says is read elsewhere: there a relative path would be another file.
-    commands.use_config(path.absolute() if path and context.info_name == "run" else path)
+    commands.use_config(path, read_elsewhere=context.info_name == "run")
     return path
 
 

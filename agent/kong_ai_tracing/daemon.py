@@ -10,6 +10,7 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kong_ai_tracing import __version__, assembly, logs
@@ -40,6 +41,9 @@ log = logging.getLogger(__name__)
 
 _PATIENCE_SECONDS = 30.0
 """How long `--once` goes on trying a destination that takes nothing."""
+
+EXIT_UNREADABLE = 1
+"""Of `--once`, when this user may not read some of the logs."""
 
 _MOST_REPAIRS = 2
 """A state that is damaged more often in one run lies on a disk that is broken."""
@@ -246,8 +250,19 @@ def _close(streams: Iterable[Stream]) -> None:
 async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
     with contextlib.closing(service):
         if once:
-            return await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+            code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
+            return max(code, EXIT_UNREADABLE if any(map(_is_forbidden, files.unreadable)) else EXIT_DELIVERED)
         return await service.run_live(files.directories(), files.listened)
+
+
+def _is_forbidden(path: str) -> bool:
+    """A log that is not there yet is no failure; one that this user may not read is."""
+    try:
+        return not os.access(path, os.R_OK, effective_ids=True) and bool(Path(path).stat())
+    except PermissionError:
+        return True
+    except OSError:
+        return False
 
 
 def _dry_run(project: Project, whole: Config) -> int:

@@ -6,7 +6,6 @@ Everything happens in a private folder that is removed at the end. Nothing is as
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -21,6 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from kong_ai_tracing import localstore
+from kong_ai_tracing.commands import program
 from kong_ai_tracing.demolines import Gateway
 from kong_ai_tracing.demostory import Scene, story
 from kong_ai_tracing.errors import OperatorError
@@ -189,7 +189,6 @@ class _Demo:
 
     def say_what_is_next(self) -> None:
         self._console.print("\nWhat to do next:")
-        program = _program()
         for arguments, purpose in (
             ("demo --view", "the same once more, and then in a browser"),
             ("preview /path/to/kong/file.log", "the same for a log of yours: nothing is sent or stored"),
@@ -197,7 +196,7 @@ class _Demo:
             ("check -c config.toml", "finds what would keep traces from arriving, with the fix"),
             ("run -c config.toml", "tail and deliver until you stop it"),
         ):
-            self._console.print(f"  {program} {arguments}", style="bold", soft_wrap=True)
+            self._console.print(f"  {program()} {arguments}", style="bold", soft_wrap=True)
             self._console.print(f"      {purpose}", soft_wrap=True)
 
     def _apologise(self) -> int:
@@ -244,12 +243,3 @@ def _stop(daemon: subprocess.Popen[bytes]) -> None:
         daemon.wait(_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         daemon.kill()
-
-
-def _program() -> str:
-    """How this program is called from here."""
-    name = "kong-ai-tracing"
-    beside = Path(sys.executable).with_name(name)
-    if not beside.exists() or shutil.which(name) == str(beside):
-        return name
-    return str(beside.relative_to(Path.cwd())) if beside.is_relative_to(Path.cwd()) else str(beside)

@@ -65,6 +65,10 @@ def as_store_error(path: Path) -> Iterator[None]:
             f"{path} is damaged: {error}; when the daemon (or the backfill) starts, it moves it into a "
             "folder beside it and takes over what can still be read"
         ) from error
+    except PermissionError as error:
+        raise StoreError(
+            f"{path} cannot be used: {error.strerror}; ask as root, or as the user whose state it is"
+        ) from error
     except OSError as error:
         raise StoreError(
             f"{path} cannot be used: {error.strerror}; see that the disk has room and can be written"

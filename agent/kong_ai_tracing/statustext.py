@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from kong_ai_tracing.archivefiles import COMPRESSED_SUFFIXES
+from kong_ai_tracing.commands import command
 from kong_ai_tracing.excerpts import visible
 from kong_ai_tracing.quantities import counted, readable_size, readable_span
 from kong_ai_tracing.rotationrisk import about
@@ -37,6 +38,10 @@ def print_report(report: Report, console: Console | None = None) -> None:
     console.print(Text.assemble((word, f"bold {colour}"), f"  daemon {running}, state in {state_dir}"))
     for problem in report.problems:
         console.print(Text(f"  - {visible(problem, _LONGEST)}"), soft_wrap=not console.is_terminal)
+    if not report.files and report.state != "never_run":
+        console.print(
+            f"  no log has been read yet; {command('check')} says why", markup=False, soft_wrap=True
+        )
     if report.files:
         console.print()
         console.print(_files(report.files, several=len(report.destinations) > 1))

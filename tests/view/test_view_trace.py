@@ -360,3 +360,11 @@ def test_a_text_is_parted_into_what_it_is():
 def test_any_json_is_a_conversation(value):
     """Bodies hold what applications sent, not what an API says."""
     assert conversation(value, "input").messages is not None
+
+
+async def test_long_names_of_metadata_may_be_parted_between_their_words_and_stay_text(path):
+    """Not in the middle of a word; what a stranger put there is escaped as everywhere."""
+    write(path, span(1, metadata={"throughput_tokens_per_second": 1, "<b>_x": 2}))
+    text = (await page(path)).text
+    assert "<dt>throughput_<wbr>tokens_<wbr>per_<wbr>second</dt>" in text
+    assert "<dt>&lt;b&gt;_<wbr>x</dt>" in text

@@ -16,6 +16,7 @@ from shlex import quote
 import msgspec
 from msgspec import Struct
 
+from kong_ai_tracing.commands import program
 from kong_ai_tracing.config import values as typed
 from kong_ai_tracing.config.credentials import KEY_NAMES, Elsewhere, key_from_elsewhere, unread_key
 from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, LISTS, TABLES
@@ -121,7 +122,7 @@ def _from_file(path: Path, problems: list[Problem]) -> dict[str, Given] | None:
                 str(path),
                 f"the file cannot be read: {error.strerror}",
                 "name a file that is there, make it readable for this user, or write a new one with"
-                f" kong-ai-tracing config init --config {quote(str(path))}",
+                f" {program()} config init --config {quote(str(path))}",
             )
         )
         return None

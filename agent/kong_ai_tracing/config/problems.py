@@ -8,15 +8,12 @@ from pathlib import Path
 from msgspec import Struct
 from msgspec.structs import replace
 
+from kong_ai_tracing.commands import program
 from kong_ai_tracing.config.keys import ENVIRONMENT_PREFIX, KEYS, LIST_KEYS, TABLES
 from kong_ai_tracing.config.tomltext import toml
 from kong_ai_tracing.secret import MASK
 
 _SHOWN_CHARACTERS = 120
-_NO_FILE = (
-    "There is no configuration file. kong-ai-tracing config init --config config.toml writes one with every"
-    " setting; --config config.toml then names it."
-)
 _TELLTALE_WORDS = ("key", "secret", "password", "token", "auth")
 
 
@@ -52,7 +49,10 @@ class ConfigError(Exception):
         where = f" of {self.path}" if self.path else ""
         parts = [f"{count} in the configuration{where}", *map(str, self.problems)]
         if self.path is None:
-            parts.append(_NO_FILE)
+            parts.append(
+                f"There is no configuration file. {program()} config init --config config.toml writes one"
+                " with every setting; --config config.toml then names it."
+            )
         return "\n\n".join(parts)
 
 
@@ -93,7 +93,7 @@ def _did_you_mean(name: str, known: list[str]) -> str:
     by_end = {candidate.rpartition(".")[2]: candidate for candidate in known}
     if close := get_close_matches(name.rpartition(".")[2], by_end, n=1, cutoff=0.75):
         return f"did you mean {by_end[close[0]]}?"
-    return "remove it; `kong-ai-tracing config init --config -` prints every key"
+    return f"remove it; `{program()} config init --config -` prints every key"
 
 
 def _shown_unless_secret(name: str, value: object) -> str:

@@ -22,8 +22,8 @@ _ENVIRONMENT = re.compile(r"(?!langfuse)[a-z0-9_-]{1,40}")
 
 _PUBLIC_KEY, _SECRET_KEY = "langfuse_public_key", "langfuse_secret_key"
 _HOW_TO_GIVE = {
-    _PUBLIC_KEY: "create keys in Langfuse (project settings, API keys), then set {}langfuse_public_key{}",
-    _SECRET_KEY: "write it into a file for this user alone, and name that as {}langfuse_secret_key_file{}",
+    _PUBLIC_KEY: "create keys in Langfuse (project settings, API keys), then set {}langfuse_public_key {}",
+    _SECRET_KEY: "set {}langfuse_secret_key_file (a file with the key and nothing else) {}",
 }
 
 
@@ -109,8 +109,9 @@ def _redaction(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
     from kong_ai_tracing.redact import OwnPattern, RedactionSettings, problems_of
 
     kinds, patterns = "redaction.kinds", "redaction.patterns"
-    for problem in problems_of(RedactionSettings(kinds=config.redaction.kinds)):
-        yield _problem(kinds, config.redaction.kinds, given, problem, "name kinds that are known")
+    for kind in config.redaction.kinds:
+        if problems_of(RedactionSettings(kinds=(kind,))):
+            yield _problem(kinds, kind, given, "there is no such kind", _nearest_kind(kind))
     for text in config.redaction.patterns:
         name, equals, expression = text.partition("=")
         if not equals:
@@ -118,6 +119,15 @@ def _redaction(config: Config, given: Mapping[str, Given]) -> Iterator[Problem]:
             continue
         for problem in problems_of(RedactionSettings(kinds=(), patterns=(OwnPattern(name, expression),))):
             yield _problem(patterns, text, given, problem, "see RE2's syntax for what is possible")
+
+
+def _nearest_kind(word: str) -> str:
+    from difflib import get_close_matches  # only when something is wrong
+
+    from kong_ai_tracing.redact import KINDS
+
+    close = get_close_matches(word, KINDS, n=1)
+    return f"did you mean {shown(close[0])}?" if close else "name some of " + ", ".join(KINDS)
 
 
 def _log_paths(config: Config, given: Mapping[str, Given], *, needed: bool) -> Iterator[Problem]:
@@ -189,9 +199,9 @@ def _pair(
         elif needed and name not in invalid:
             reason = "this destination has none" if table else "langfuse_enabled is true"
             where = (
-                ("", " below that [[destination]]")
+                ("", "below that [[destination]]")
                 if table
-                else (f"{name.upper()} in the environment, or ", "")
+                else (f"{name.upper()} in the environment, or ", "in the configuration")
             )
             yield Problem(
                 table + name,

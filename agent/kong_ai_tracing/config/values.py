@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from enum import Enum
 from pathlib import Path
@@ -22,6 +23,9 @@ class _Invalid(Enum):
 
 INVALID: Final = _Invalid.INVALID
 """Stands for a value that could not be used; its problem has been noted."""
+
+
+_WORDS_FOR = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False}
 
 
 class Given(Struct, frozen=True):
@@ -85,8 +89,25 @@ def as_written(key: Key, given: Given | None = None) -> str:
         example = key.example
         text = ",".join(example) if isinstance(example, (list, tuple)) else toml(example).strip('"')
         return f"{given.source}={text}"
-    line = f"{key.key} = {toml(key.example)}"
+    line = f"{key.key} = {toml(key.example if given is None else _meant(key, given.value))}"
     return f"{line} below {key.heading}" if key.table else line
+
+
+def _meant(key: Key, value: object) -> object:
+    """The value that was wanted, where it shows through; else an example."""
+    guess: object = key.example
+    if isinstance(value, str) and key.is_list:
+        guess = [value]
+    elif isinstance(value, str) and key.plain_type is bool:
+        guess = _WORDS_FOR.get(value.strip().lower(), guess)
+    elif isinstance(value, str) and key.plain_type in (int, float):
+        with contextlib.suppress(ValueError):
+            guess = float(value) if key.plain_type is float else int(value)
+    try:
+        msgspec.convert(guess, key.given_type)
+    except msgspec.ValidationError:
+        return key.example
+    return guess
 
 
 def _texts_wanted(key: Key) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from markupsafe import Markup
+
 from kong_ai_tracing.view.texts import marked, pretty, shortened, visible
 
 _MAX_VALUE = 4000
@@ -54,6 +56,11 @@ def word(said: str) -> str:
     return visible(shown) + ("…" if left_out else "")
 
 
+def breakable(said: str) -> Markup:
+    """A name whose words may stand below each other: metadata's are long, and its column is narrow."""
+    return Markup("_<wbr>").join(word(said).split("_"))
+
+
 FILTERS: dict[str, Callable[..., Any]] = {
     "moment": moment,
     "iso": iso,
@@ -62,5 +69,6 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "cost": cost,
     "value": value,
     "visible": word,
+    "breakable": breakable,
     "marked": marked,
 }
