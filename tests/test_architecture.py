@@ -36,7 +36,7 @@ ORDER = """
     config projects signals logs assembly
     statussentence sdnotify heartbeat
     lineworker lineprocesses tree progressbar service vitals following checks statusreport status statuspage
-    daemon cluster backfillaccount backfill preview check statustext topsamples topscreen top
+    runaccount daemon cluster backfillaccount backfill preview check statustext topsamples topscreen top
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     verifyreport verifytext verify
     kong kongcommand

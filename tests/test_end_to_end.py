@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_ai_tracing import daemon
+from kong_ai_tracing import runaccount
 from kong_ai_tracing.checks import viewers
 from kong_host import PROGRAM, QUICK_SECONDS, Host, wait_until
 from kong_writer import kong_line, lost_and_found, observation_id, received_spans, rotate
@@ -204,7 +204,7 @@ def test_a_log_that_may_not_be_read_is_told_from_one_that_is_not_there(open_fold
     log.touch()
     paths = [closed, log, open_folder, open_folder / "ai.log"]
     with viewers.seen_by(viewers.Viewer("nobody", 65_534, 65_534)):
-        assert [daemon._is_forbidden(str(path)) for path in paths] == [True, True, False, False]
+        assert [runaccount.is_forbidden(str(path)) for path in paths] == [True, True, False, False]
 
 
 def test_a_dry_run_counts_only_what_is_unread(host: Host, langfuse: FakeLangfuse) -> None:

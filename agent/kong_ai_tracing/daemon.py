@@ -10,7 +10,6 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kong_ai_tracing import __version__, assembly, logs
@@ -21,6 +20,7 @@ from kong_ai_tracing.following import Following, open_project, parts_of
 from kong_ai_tracing.heartbeat import Heartbeat
 from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.projects import Project, projects_of
+from kong_ai_tracing.runaccount import counts_of, dry_account, is_forbidden, tell_what_was_done
 from kong_ai_tracing.sdnotify import Notifier
 from kong_ai_tracing.service import EXIT_DELIVERED, Service
 from kong_ai_tracing.signals import RELOAD, STOP, on_signals
@@ -31,7 +31,6 @@ from kong_ai_tracing.statedir import (
     prepare_state_dir,
 )
 from kong_ai_tracing.store import Commit, Store
-from kong_ai_tracing.storestatus import read_status
 from kong_ai_tracing.streams import Stream
 
 if TYPE_CHECKING:
@@ -61,10 +60,10 @@ def run(config: Config, *, reload: Callable[[], Config], once: bool = False, dry
     give_back_large_blocks()
     with contextlib.closing(StateLock(config.state_dir)):
         try:
-            before = _counts(config) if once else {}
+            before = counts_of(config) if once else {}
             code = asyncio.run(Daemon(config, reload).run(once=once))
             if once:
-                _tell_what_was_done(before, _counts(config))
+                tell_what_was_done(before, counts_of(config))
             return code
         except RuntimeError as error:
             if "start new thread" not in str(error):
@@ -251,18 +250,8 @@ async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
     with contextlib.closing(service):
         if once:
             code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
-            return max(code, EXIT_UNREADABLE if any(map(_is_forbidden, files.unreadable)) else EXIT_DELIVERED)
+            return max(code, EXIT_UNREADABLE if any(map(is_forbidden, files.unreadable)) else EXIT_DELIVERED)
         return await service.run_live(files.directories(), files.listened)
-
-
-def _is_forbidden(path: str) -> bool:
-    """A log that is not there yet is no failure; one that this user may not read is."""
-    try:
-        return not os.access(path, os.R_OK, effective_ids=True) and bool(Path(path).stat())
-    except PermissionError:
-        return True
-    except OSError:
-        return False
 
 
 def _dry_run(project: Project, whole: Config) -> int:
@@ -277,37 +266,5 @@ def _dry_run(project: Project, whole: Config) -> int:
 
         code = asyncio.run(read_all())
         name = f"{project.name}: " if whole.destination else ""
-        sys.stdout.write(name + _dry_account(store))
+        sys.stdout.write(name + dry_account(store))
         return code
-
-
-def _counts(config: Config) -> dict[str, Counter[str]]:
-    """What each project has counted since its state was made."""
-    counts: dict[str, Counter[str]] = {}
-    for project in projects_of(config):
-        with contextlib.suppress(StoreError):  # what cannot be read yet is mended or told when it is opened
-            status = read_status(project.config.state_dir)
-            counts[project.name] = Counter(status.counters if status else {})
-    return counts
-
-
-def _tell_what_was_done(before: dict[str, Counter[str]], after: dict[str, Counter[str]]) -> None:
-    for name, counts in after.items():
-        done = counts - before.get(name, Counter())
-        log.info(
-            "run.done destination=%s lines=%d calls=%d spans_delivered=%d lines_other=%d lines_malformed=%d",
-            name,
-            *(done[each] for each in ("lines", "calls", "spans_delivered", "lines_other", "lines_malformed")),
-        )
-
-
-def _dry_account(store: Store) -> str:
-    counters = store.status().counters
-    lines, calls, other, malformed = (
-        counters.get(name, 0) for name in ("lines", "calls", "lines_other", "lines_malformed")
-    )
-    spans = counters.get("spans_delivered", 0)
-    return (
-        f"{lines:,} unread lines: {calls:,} AI calls, {other:,} other lines, {malformed:,} malformed; "
-        f"{spans:,} spans would be sent. Nothing was sent, nothing was moved.\n"
-    )
