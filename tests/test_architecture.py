@@ -40,7 +40,7 @@ ORDER = """
     states refusedbodies refusedtext refused checkpoint view demolines demostory demo
     verifyreport verifytext verify
     kong kongcommand
-    commandline statecommands cli __main__
+    commandline deliveryoptions statecommands configcommands cli __main__
 """.split()  # noqa: SIM905 - it reads as the way does
 
 HEAVY = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -107,6 +108,14 @@ async def test_an_answer_that_never_ends_is_given_up() -> None:
         outcome = await send(langfuse(f"http://127.0.0.1:{port}", timeout=0.1))
         await ended.wait()
     assert isinstance(outcome, TryLater)
+
+
+async def test_who_listens_nowhere_is_told_in_the_systems_words() -> None:
+    """An operator knows "Connection refused"; that all attempts failed says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
+    destination = langfuse(f"http://127.0.0.1:{port}", transport="otlp", timeout=5)
+    assert await send(destination) == TryLater("ConnectError: Connection refused")
 
 
 async def test_a_wrong_key_holds_and_is_not_printed(server: FakeLangfuse) -> None:

@@ -8,24 +8,33 @@ import stat
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import typer
 
 from kong_ai_tracing import __version__
 from kong_ai_tracing.commandline import (
-    EXIT_FAILED,
     ConfigOption,
     JsonOption,
     finish,
     load_for_offline_use,
     load_settings,
-    or_exit,
     read_settings,
-    say,
     set_up_logging,
 )
-from kong_ai_tracing.commands import command, program, use_config
+from kong_ai_tracing.configcommands import config_app
+from kong_ai_tracing.deliveryoptions import (
+    AgainOption,
+    DaskOption,
+    DryRunOption,
+    JobsOption,
+    ModelOption,
+    RateOption,
+    RouteOption,
+    ServiceOption,
+    SinceOption,
+    UntilOption,
+)
 from kong_ai_tracing.kongcommand import kong_config
 from kong_ai_tracing.statecommands import checkpoint_app, refused_app
 
@@ -39,75 +48,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
-config_app = typer.Typer(help="Look at the configuration, or write a new one.", no_args_is_help=True)
 app.add_typer(refused_app, name="refused")
 app.add_typer(checkpoint_app, name="checkpoint")
 app.add_typer(config_app, name="config")
-
-DEFAULT_CONFIG = Path("/etc/kong-ai-tracing/config.toml")
-
-DryRunOption: TypeAlias = Annotated[
-    bool, typer.Option("--dry-run", help="Read everything, send nothing, move nothing.")
-]
-
-SinceOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--since",
-        metavar="TIME",
-        help="Calls that began at 2026-11-23T08:00:00Z, 2026-11-23, 2h or 3d ago, or later.",
-        show_default=False,
-    ),
-]
-UntilOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option("--until", metavar="TIME", help="Calls that began before that.", show_default=False),
-]
-ServiceOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--service",
-        metavar="PATTERN",
-        help="Calls through this Kong service (hr-*); can be repeated.",
-        show_default=False,
-    ),
-]
-RouteOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--route", metavar="PATTERN", help="Calls through this Kong route.", show_default=False),
-]
-ModelOption: TypeAlias = Annotated[
-    list[str] | None,
-    typer.Option("--model", metavar="PATTERN", help="Calls that this model answered.", show_default=False),
-]
-RateOption: TypeAlias = Annotated[
-    float | None,
-    typer.Option(
-        "--rate",
-        min=0.1,
-        metavar="CALLS_PER_SECOND",
-        help="Send no faster than that, for whoever else uses Langfuse.",
-        show_default=False,
-    ),
-]
-
-
-JobsOption: TypeAlias = Annotated[
-    int,
-    typer.Option("--jobs", "-j", min=1, max=64, metavar="N", help="Read lines in so many processes."),
-]
-AgainOption: TypeAlias = Annotated[
-    bool, typer.Option("--again", help="Also what was delivered before, under the same ids.")
-]
-DaskOption: TypeAlias = Annotated[
-    str | None,
-    typer.Option(
-        "--dask",
-        metavar="ADDRESS",
-        help="Let the Dask cluster with this scheduler read; this host delivers.",
-        show_default=False,
-    ),
-]
 
 
 class PreviewFormat(StrEnum):
@@ -366,50 +309,6 @@ def demo(
 
 
 app.command()(kong_config)
-
-
-@config_app.command("show")
-def config_show(config: ConfigOption = None) -> None:
-    """Print the configuration in force. Each value comes with its source; keys are masked."""
-    from kong_ai_tracing.checks.units import as_the_service_has_it
-    from kong_ai_tracing.config import load
-    from kong_ai_tracing.config.template import effective
-
-    environ = as_the_service_has_it(config, os.environ)
-    loaded = or_exit(lambda: load(config, environ, needs_logs=False, needs_keys=False))
-    typer.echo(f"# {loaded.path}" if loaded.path else "# no configuration file")
-    typer.echo(effective(loaded), nl=False)
-
-
-@config_app.command("init")
-def config_init(
-    config: Annotated[
-        Path,
-        typer.Option(
-            "--config", "-c", metavar="PATH", allow_dash=True, help="The file to write; - prints it."
-        ),
-    ] = DEFAULT_CONFIG,
-    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
-) -> None:
-    """Write a commented configuration file. It holds every setting with its default."""
-    from kong_ai_tracing.config.template import template, write_template
-
-    if str(config) == "-":
-        typer.echo(template(), nl=False)
-        return
-    try:
-        write_template(config, replace=force)
-    except FileExistsError:
-        say(f"{config} is already there; nothing was changed. --force replaces it")
-        raise typer.Exit(EXIT_FAILED) from None
-    except OSError as error:
-        say(
-            f"{config} cannot be written: {error.strerror}; do it as root, or name another file:"
-            f" {program()} config init --config config.toml"
-        )
-        raise typer.Exit(EXIT_FAILED) from None
-    use_config(None if config == DEFAULT_CONFIG else config)
-    say(f"wrote {config}; put the path of Kong's log into it, then run {command('check')}")
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ Proxies come from the environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`), whi
 
 from __future__ import annotations
 
+import os
 import ssl
 from pathlib import Path
 from typing import Any
@@ -98,3 +99,13 @@ def _unusable(key: str, path: Path, error: Exception) -> OperatorError:
     return OperatorError(
         f"{key} cannot be used ({path}): {reason}; it must be a PEM file that this user may read"
     )
+
+
+def words_of(error: Exception) -> str:
+    """What went wrong on the way. The client says "all attempts failed" where the system says why."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionError) and cause.errno:
+            return f"{type(error).__name__}: {os.strerror(cause.errno)}"
+        cause = cause.__cause__ or cause.__context__
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

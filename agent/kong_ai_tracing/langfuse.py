@@ -18,7 +18,7 @@ from kong_ai_tracing import __version__, ingestion, otlp, shortening
 from kong_ai_tracing.answers import classify, wrong_transport
 from kong_ai_tracing.batches import Body
 from kong_ai_tracing.endpoint import Endpoint
-from kong_ai_tracing.httpclient import Connection, open_client
+from kong_ai_tracing.httpclient import Connection, open_client, words_of
 from kong_ai_tracing.outcomes import Accepted, Hold, Outcome, Partly, TooLarge, TryLater
 from kong_ai_tracing.spans import Span
 from kong_ai_tracing.transports import (
@@ -100,7 +100,7 @@ class Langfuse:
             return TryLater(f"no answer in time ({type(error).__name__})")
         except (httpx.HTTPError, OSError) as error:
             # An alert of TLS that comes after the handshake is not wrapped by the client: it is an OSError.
-            return TryLater(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)
+            return TryLater(words_of(error))
 
     # -- which way
 

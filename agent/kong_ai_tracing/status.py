@@ -304,7 +304,7 @@ def _problems(
         yield f"{lag} bytes are unread, and nothing has moved for {readable_span(quiet_seconds)}"
     if target.paused:
         yield f"reading is paused: {target.paused}"
-    if outbox.bytes >= outbox.max_bytes * _NEARLY_FULL:
+    elif outbox.bytes >= outbox.max_bytes * _NEARLY_FULL:
         then = "its oldest batches are dropped" if drops_oldest else "reading pauses"
         yield f"the outbox is nearly full; when it is full, {then}"
     if outbox.batches and target.state == "ok" and _nothing_accepted_lately(target) and running:

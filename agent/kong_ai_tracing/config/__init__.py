@@ -2,7 +2,8 @@
 
 from kong_ai_tracing.config.loading import Loaded, find_config_file, load, load_config
 from kong_ai_tracing.config.problems import ConfigError, Problem
-from kong_ai_tracing.config.settings import Config, Delivery, Grouping, Local, Privacy, Redaction, Tailing
+from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.config.tables import Delivery, Grouping, Local, Privacy, Redaction, Tailing
 
 __all__ = [
     "Config",

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from kong_ai_tracing.config.destinations import DestinationTable
 from kong_ai_tracing.config.problems import Problem, shown
-from kong_ai_tracing.config.settings import Config, Redaction
+from kong_ai_tracing.config.settings import Config
+from kong_ai_tracing.config.tables import Redaction
 from kong_ai_tracing.config.values import Given
 from kong_ai_tracing.endpoint import EndpointError, parse_endpoint
 from kong_ai_tracing.listenaddress import ListenAddressError, parse_listen_address
