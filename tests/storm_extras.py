@@ -74,11 +74,14 @@ class Extras:
         dice, changed = self._dice, changed and bool(self.names & {"reload", "config"})
         interval = dice.choice((0.1, 0.3, 2.0)) if changed else 0.3
         lines = ["langfuse_timeout = 5000", "[tailing]", f"scan_interval_seconds = {interval}", "[delivery]"]
-        if changed:
-            lines += [f"spill_after_seconds = {dice.choice((0.0, 0.5, 2.0))}"]
-            lines += [f"batch_max_bytes = {dice.choice((16_384, 100_000, 1_000_000))}"]
+        batch_bytes = [16_384, 100_000]
         if self.names & {"cap", "drop"}:
             lines += [f"outbox_max_bytes = {SMALL_OUTBOX_BYTES}", "free_space_floor_bytes = 0"]
+        else:
+            batch_bytes += [1_000_000]
+        if changed:
+            lines += [f"spill_after_seconds = {dice.choice((0.0, 0.5, 2.0))}"]
+        lines += [f"batch_max_bytes = {dice.choice(batch_bytes) if changed else batch_bytes[0]}"]
         if "drop" in self.names:
             lines += ['on_full = "drop_oldest"']
         if "disk" in self.names:

@@ -26,8 +26,8 @@ ORDER = """
     mediatypes mediaruns media
     calls selection selectionnotes redaction redact withholding privacy protection spans tracememory traces
     tracejson shortening repair otlp
-    progress batches mounts statedir storeschema storerows storesteps storestatus storerefused storemedia
-    storefiles walcheck storetrouble store storesalvage storerepair pace backoff gate sending
+    progress batches mounts statedir storeschema storerows storesteps storefiles storestatus storerefused
+    storemedia walcheck storetrouble store storesalvage storerepair pace backoff gate sending
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing company settlement deliveryhealth spilling delivery

@@ -9,6 +9,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from kong_ai_tracing.backfill import progress_percent, seconds_left
 from kong_ai_tracing.selection import moment_text
 from kong_ai_tracing.storestatus import read_status
@@ -264,3 +266,39 @@ def test_an_earlier_backfill_is_remembered_whatever_form_its_files_take(
 def _knows_no_other(host: Host) -> bool:
     status = read_status(host.state)
     return status is not None and len(status.files) == 1
+
+
+@pytest.mark.parametrize("reader", ["daemon", "backfill"])
+def test_what_other_settings_left_out_is_sent(host: Host, langfuse: FakeLangfuse, reader: str) -> None:
+    """It was read, and nobody was to have it: that is not delivered. What is unchanged is not sent again."""
+
+    # covers BKF-02
+    def wants(service: str) -> None:
+        destination = ["[[destination]]", 'name = "one"', f'langfuse_endpoint = "{langfuse.url}"']
+        keys = ['langfuse_public_key = "pk-lf-test"', 'langfuse_secret_key = "sk-lf-test"']
+        host.configure(None, *destination, *keys, f'service = ["{service}"]')
+
+    def read() -> None:
+        if reader == "backfill":
+            assert host.run("backfill", str(host.log)).returncode == 0
+        else:
+            assert host.run("run", "--once").returncode == 0
+
+    host.write(
+        *(kong_line(1, seq) for seq in range(20)), *(kong_line(2, seq, service="hr") for seq in range(5))
+    )
+    wants("hr")
+    read()
+    assert sent(langfuse) == ids(2, range(5))
+    result = host.run("backfill", str(host.log))
+    assert "already there 5 " in result.stdout or "Nothing new" in result.stdout
+    wants("*")
+    if reader == "daemon":
+        assert host.run("run", "--once").returncode == 0  # nothing is unread
+    result = host.run("backfill", str(host.log))
+    assert result.returncode == 0, result.stderr
+    assert sent(langfuse) == ids(1, range(20)) | ids(2, range(5))
+    before = len(langfuse.spans)
+    result = host.run("backfill", str(host.log))
+    assert "Nothing new" in result.stdout
+    assert len(langfuse.spans) == before

@@ -222,7 +222,7 @@ def test_langfuse_and_a_full_outbox_are_no_reason_to_starve(host: Host, manager:
     """A service that waits for others is not sick: it is fed, and says why it waits."""
     with FakeLangfuse() as langfuse:
         langfuse.script("401*")
-        configure(host, manager, langfuse, "[delivery]", "outbox_max_bytes = 2000000")
+        configure(host, manager, langfuse, "[delivery]", "outbox_max_bytes = 3000000")
         host.start()
         host.write(
             *(kong_line(1, seq).replace(b"Hello", os.urandom(3000).hex().encode()) for seq in range(4000))

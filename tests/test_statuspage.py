@@ -130,7 +130,7 @@ def test_an_outage_is_told_and_leaves_it_ready(host: Watched, langfuse: FakeLang
 def test_a_full_outbox_shows_as_a_pause(host: Watched, langfuse: FakeLangfuse) -> None:
     """The log is the buffer then, and how much of it is unread is known."""
     langfuse.script("401*")
-    host.watch(langfuse, "[delivery]", "outbox_max_bytes = 2000000")
+    host.watch(langfuse, "[delivery]", "outbox_max_bytes = 3000000")
     host.start()
     wait_until(host.is_ready, "readiness")
     host.write(*(kong_line(1, seq).replace(b"Hello", os.urandom(3000).hex().encode()) for seq in range(4000)))

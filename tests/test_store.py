@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from kong_ai_tracing.progress import Progress, Refusal
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import StateLock, StoreError, prepare_state_dir
 from kong_ai_tracing.store import Commit, Store
-from kong_ai_tracing.storestatus import read_status
+from kong_ai_tracing.storestatus import read_parts, read_status
 from kong_ai_tracing.tracememory import RememberedTrace
 from test_traces import call
 
@@ -224,3 +225,32 @@ def test_a_dry_run_works_on_a_copy(store: Store) -> None:
         assert copy.restore().files == [RECORD]
         copy.commit(Commit(spilled={1: Body(1, b"x")}))
     assert store.restore().outbox == []
+
+
+@pytest.mark.parametrize("end", ["calls_dropped", "calls_rotten", "calls_lost"])
+def test_what_was_dropped_after_it_was_read_does_not_count_as_delivered(store: Store, end: str) -> None:
+    """Nobody knows any more which lines it came from: a backfill finds out."""
+    known = replace(RECORD, head_length=100, begun=0)
+    gone = replace(known, file_id=2, head_digest=b"other")
+    here = Position(1, 4711, MARKER), Position(2, 4711, MARKER)
+    store.commit(Commit(Progress(records={1: known, 2: gone}, positions=dict(enumerate(here, 1)))))
+    store.commit(Commit(Progress(retired=[2])))
+    directory = store.path.parent
+    assert len(read_parts(directory)) == 2
+    store.commit(Commit(Progress(counts=Counter({end: 1}))))
+    assert read_parts(directory) == []
+
+
+def test_what_was_read_under_other_settings_does_not_count_as_delivered(store: Store) -> None:
+    """Neither for who asks with other settings, nor for anybody after the owner has taken them up."""
+    known = replace(RECORD, head_length=100, begun=0)
+    store.choose_by(b"these")
+    store.commit(Commit(Progress(records={1: known}, positions={1: Position(1, 4711, MARKER)})))
+    directory = store.path.parent
+    assert len(read_parts(directory, b"these")) == 1
+    assert read_parts(directory, b"others") == []
+    store.choose_by(b"these")
+    assert len(read_parts(directory, b"these")) == 1
+    store.choose_by(b"others")
+    assert read_parts(directory, b"others") == []
+    assert store.restore().files[0].offset == 4711

@@ -22,7 +22,7 @@ from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.memory import give_back_large_blocks
 from kong_ai_tracing.progressbar import reading_bar
-from kong_ai_tracing.projects import Project, projects_of
+from kong_ai_tracing.projects import Project, choice_of, projects_of
 from kong_ai_tracing.selection import Selection, moment_text
 from kong_ai_tracing.selectionnotes import note_selection
 from kong_ai_tracing.service import EXIT_DELIVERED, Elsewhere, Service
@@ -160,11 +160,13 @@ async def _deliver(
     *,
     is_live: bool,
 ) -> _Ended:
+    choice = choice_of(project)
+    store.choose_by(choice, reads_once=True)
     restored = store.restore()
     archives = Archives(
         paths,
         restored.files,
-        delivered=_delivered_before(project.config.state_dir, ledger, options),
+        delivered=_delivered_before(project.config.state_dir, ledger, options, choice),
         max_line_bytes=project.config.tailing.max_line_bytes,
     )
     store.enter_account(archives.file_ids)
@@ -226,15 +228,18 @@ async def _see_through(service: Service, store: Store, archives: Archives, optio
     return _Ended(code, stopped.is_set())
 
 
-def _delivered_before(state_dir: Path, own: Path, options: Options) -> list[FileRecord]:
-    """What the daemon or another backfill of everything has read: it is delivered, or they will see to it."""
+def _delivered_before(state_dir: Path, own: Path, options: Options, choice: bytes) -> list[FileRecord]:
+    """What the daemon or another backfill of everything has read: it is delivered, or they will see to it.
+
+    Not what they read when calls were chosen by other settings, or went elsewhere.
+    """
     if options.again:
         return []
     main = ledger_directory(state_dir, Selection())
     found = []
     for directory in state_dir, main, ledger_directory(state_dir, Selection(), again=True):
         try:
-            found += read_parts(directory) if directory != own else []
+            found += read_parts(directory, choice) if directory != own else []
         except StoreError as error:
             log.warning("backfill.sends_again reason=%r", str(error))
     return found

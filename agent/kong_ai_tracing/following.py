@@ -12,7 +12,7 @@ from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Destination
 from kong_ai_tracing.files import LogFiles
-from kong_ai_tracing.projects import Project
+from kong_ai_tracing.projects import Project, choice_of
 from kong_ai_tracing.service import Service
 from kong_ai_tracing.statedir import as_store_error, prepare_state_dir
 from kong_ai_tracing.statussentence import View, sentence_of
@@ -93,6 +93,7 @@ def _open(project: Project, unwritten: Commit | None) -> tuple[Store, Restored]:
     refused_max_bytes = project.config.delivery.outbox_max_bytes // REFUSED_SHARE
     store, restored = open_store(state_dir, refused_max_bytes=refused_max_bytes)
     try:
+        store.choose_by(choice_of(project))
         if unwritten is not None:
             # Without the records: the first look for files must still know that some may be missing.
             unwritten.progress.records.clear()

@@ -6,6 +6,7 @@ stops only itself: it has its own positions, outbox, back-off and health, and th
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +15,8 @@ from msgspec.structs import replace
 
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.config.destinations import DestinationTable
-from kong_ai_tracing.matching import Match
+from kong_ai_tracing.matching import FIELDS, Match
+from kong_ai_tracing.secret import Secret
 
 DIRECTORY = "destinations"
 MAIN = "langfuse"
@@ -40,6 +42,23 @@ def projects_of(config: Config) -> list[Project]:
         name = MAIN if config.langfuse_enabled else LOCAL
         projects.insert(0, Project(name, replace(config, destination=())))
     return projects
+
+
+def choice_of(project: Project) -> bytes:
+    """A digest of what decides which calls go where: settings that shape a call are no part of it."""
+    config, match = project.config, project.match
+    key = config.langfuse_public_key
+    facts = (
+        config.langfuse_enabled,
+        config.langfuse_endpoint,
+        key.reveal() if isinstance(key, Secret) else key,
+        match and [getattr(match, name) for name in FIELDS],
+        [repr(rule) for rule in config.rule],
+        [repr(provider) for provider in config.provider],
+        config.privacy.sample_rate,
+        config.privacy.keep_errors,
+    )
+    return blake2b(repr(facts).encode(), digest_size=16).digest()
 
 
 def state_dir_of(state_dir: Path, name: str) -> Path:

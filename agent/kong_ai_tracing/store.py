@@ -48,6 +48,8 @@ log = logging.getLogger(__name__)
 
 MAX_SET_ASIDE_ROWS = 100_000
 REFUSED_MAX_BYTES = 128 << 20
+_NOT_DELIVERED = frozenset({"calls_dropped", "calls_rotten", "calls_lost"})
+"""Counts calls that were read and never arrived, though a backfill may find their lines again."""
 _SETTLED_NS = 1_000_000_000
 """After that long another write has another time, however coarse the clock of the file system is."""
 
@@ -215,6 +217,20 @@ class Store:
             if there := storefiles.enter_account(self._db, file_ids):
                 self._count(Counter(calls_found=there, calls_already_there=there))
 
+    def choose_by(self, digest: bytes, *, reads_once: bool = False) -> None:
+        """What was read when calls were chosen by other settings, or went elsewhere, is not delivered.
+
+        `reads_once`: files are read from their beginning then, as nobody else will.
+        """
+        with as_store_error(self.path), self._transaction("NORMAL"):
+            known = storefiles.chosen_by(self._db)
+            if known == digest:
+                return
+            if known is not None:
+                forget = storefiles.read_again if reads_once else storefiles.forget_delivered
+                forget(self._db)
+            self._db.execute("INSERT OR REPLACE INTO chosen_by VALUES (1, ?)", (digest,))
+
     def take_leave(self) -> None:
         """What was read here counts as delivered, and is read again when it is asked for again."""
         with as_store_error(self.path), self._transaction("NORMAL"):
@@ -237,6 +253,8 @@ class Store:
             self._write_refused(commit.progress, now_ms)
             self._write_set_aside(commit.progress, now_ms)
             self._count(commit.progress.counts)
+            if not _NOT_DELIVERED.isdisjoint(commit.progress.counts):
+                storefiles.forget_delivered(self._db)
             self._db.executemany(
                 "INSERT OR REPLACE INTO health VALUES (?, ?)",
                 [(name, orjson.dumps(value).decode()) for name, value in commit.health.items()],

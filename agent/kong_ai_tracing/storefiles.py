@@ -6,6 +6,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Mapping
 
 from kong_ai_tracing.identity import ENDLESS, TELLING_BYTES, Position
+from kong_ai_tracing.lines import EMPTY_MARKER
 
 _MAX_PAST_FILES = 20_000
 _PAST = "path, head_length, head_digest, begun, offset, marker_length, marker_digest, calls"
@@ -41,6 +42,28 @@ def retire(db: sqlite3.Connection, file_ids: Collection[int]) -> None:
     )
     db.executemany("DELETE FROM files WHERE file_id = ?", ids)
     db.execute("DELETE FROM past_files WHERE id <= (SELECT max(id) FROM past_files) - ?", (_MAX_PAST_FILES,))
+
+
+def forget_delivered(db: sqlite3.Connection) -> None:
+    """Nobody is to rely on what was read so far: some of it was not delivered."""
+    db.execute("UPDATE files SET begun = NULL, calls = NULL")
+    db.execute("DELETE FROM past_files")
+
+
+def read_again(db: sqlite3.Connection) -> None:
+    """All files are read from their beginning when they are asked for."""
+    db.execute(
+        f"""UPDATE files SET offset = 0, marker_length = ?, marker_digest = ?, begun = 0, calls = NULL
+            WHERE offset < {ENDLESS}""",  # noqa: S608 - of ours
+        (EMPTY_MARKER.length, EMPTY_MARKER.digest),
+    )
+    db.execute("DELETE FROM past_files")
+
+
+def chosen_by(db: sqlite3.Connection) -> bytes | None:
+    """The settings by which calls were chosen, as a digest; None when that is not known."""
+    row = db.execute("SELECT digest FROM chosen_by").fetchone()
+    return None if row is None else bytes(row[0])
 
 
 def enter_account(db: sqlite3.Connection, file_ids: Collection[int]) -> int:

@@ -64,6 +64,7 @@ def salvage(source: sqlite3.Connection | None, target: sqlite3.Connection, now_m
             (EMPTY_MARKER.length, EMPTY_MARKER.digest, _NOTHING_WANTED),
         )
         target.execute("DELETE FROM held WHERE call IS NULL")
+        target.execute("DELETE FROM past_files")  # they may have been among what is missing
     target.execute("COMMIT")
     return found
 

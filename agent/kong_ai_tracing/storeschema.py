@@ -88,6 +88,10 @@ _MIGRATIONS = (
     );
     ALTER TABLE outbox ADD COLUMN calls BLOB NOT NULL DEFAULT x'';
     """,
+    # 6: by which settings calls were chosen, and where they went, when files were read.
+    """
+    CREATE TABLE chosen_by (id INTEGER PRIMARY KEY CHECK (id = 1), digest BLOB NOT NULL);
+    """,
 )
 FORMAT = len(_MIGRATIONS)
 _BUSY_SECONDS = 5.0

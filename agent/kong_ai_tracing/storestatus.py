@@ -12,6 +12,7 @@ import msgspec
 import orjson
 from msgspec import Struct, field
 
+from kong_ai_tracing import storefiles
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.statedir import as_store_error, is_damage
@@ -54,8 +55,10 @@ def read_status(state_dir: Path) -> StoreStatus | None:
             return status_of(db)
 
 
-def read_parts(state_dir: Path) -> list[FileRecord]:
+def read_parts(state_dir: Path, chosen_by: bytes | None = None) -> list[FileRecord]:
     """What was read of files, those included that are gone since: from `begun` to `offset`.
+
+    With `chosen_by` nothing, when calls were chosen by other settings, or went elsewhere.
 
     It is delivered, or the state's owner will see to it. Raises StoreError when the database cannot be read.
     """
@@ -65,6 +68,8 @@ def read_parts(state_dir: Path) -> list[FileRecord]:
             return []
         with closing(_connect(path)) as db:
             version_of(db, path)
+            if chosen_by is not None and _is_other(db, chosen_by):
+                return []
             there = [record for record in read_files(db) if not record.is_history]
             return [
                 one for one in there + _past_files(db) if one.begun is not None and one.begun < one.offset
@@ -87,6 +92,12 @@ def read_undelivered(state_dir: Path) -> Iterator[tuple[Literal["held", "outbox"
                 yield "outbox", body
             for (body,) in db.execute("SELECT body FROM refused"):
                 yield "refused", body
+
+
+def _is_other(db: sqlite3.Connection, digest: bytes) -> bool:
+    """What an older format does not say is taken to be as it is now."""
+    known = storefiles.chosen_by(db) if _columns(db, "chosen_by") else None
+    return known is not None and known != digest
 
 
 def _past_files(db: sqlite3.Connection) -> list[FileRecord]:
