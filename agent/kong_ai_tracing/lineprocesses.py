@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import queue
-import sys
 import threading
 from collections import deque
 from collections.abc import Iterable
@@ -27,14 +26,12 @@ from kong_ai_tracing.lineworker import Blueprint, Worker
 log = logging.getLogger(__name__)
 
 _MAX_TRIES = 3
-_AHEAD_BYTES = 4 << 20
+_AHEAD_BYTES = 5 << 20
 """For each process: so much waits to be read, is being read, or was read and waits for its turn."""
-_GIVEN_BYTES = 3 << 20
-"""So much of it a process has: what it reads, and what it reads next however long this one is busy. A line
-that is larger is all that it has."""
-_SWITCH_SECONDS = 0.001
-"""So long this process reads on while one of its threads waits to give out lines. With Python's own 5 ms,
-several of which pass for each megabyte, the others would be out of lines."""
+_GIVEN_BYTES = 4 << 20
+"""So much of it a process has: what it reads, and what it reads next. This one gives more when a thread gets
+its turn beside the reading, several times for each megabyte: with less, the others would be out of lines.
+A line that is larger is all that a process has."""
 _END_SECONDS = 5.0
 
 
@@ -75,8 +72,6 @@ class ReadAhead:
         self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         # All of them before the first thread: a process with threads cannot be forked.
         workers = [Worker(blueprint) for _ in range(others)]
-        self._switch_seconds = sys.getswitchinterval()
-        sys.setswitchinterval(_SWITCH_SECONDS)
         self._givers = [_Giver(worker, blueprint, self._tasks) for worker in workers]
 
     @property
@@ -132,7 +127,6 @@ class ReadAhead:
         for giver in self._givers:
             self._tasks.put(None)
             await asyncio.to_thread(giver.join)
-        sys.setswitchinterval(self._switch_seconds)
         await self._source.close()
 
 
