@@ -39,7 +39,7 @@ def surroundings(*patterns: str | Path, keys: dict[str, Any] | None = None, **mo
 def run(finding: Finding) -> None:
     """Do what the finding says."""
     assert finding.command, finding
-    subprocess.run(["bash", "-ec", finding.command], check=True, capture_output=True, timeout=20)
+    subprocess.run(["bash", "-ec", finding.command], check=True, capture_output=True, timeout=90)
 
 
 def pretend_users(monkeypatch: pytest.MonkeyPatch, module: object, **users: Viewer | None) -> None:

@@ -89,7 +89,7 @@ class Gateway:
 
     def stop(self) -> None:
         self.process.terminate()
-        self.process.wait(10)
+        self.process.wait(90)
 
     def errors(self) -> str:
         """What nginx complained of."""
@@ -114,7 +114,7 @@ class Gateway:
         async with await asyncio.start_unix_server(serve, path):
             transport = httpx.AsyncHTTPTransport(uds=str(self.directory / "kong.sock"))
             async with httpx.AsyncClient(
-                transport=transport, base_url="http://gateway", timeout=20
+                transport=transport, base_url="http://gateway", timeout=90
             ) as client:
                 yield client
 

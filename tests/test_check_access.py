@@ -24,7 +24,7 @@ pytestmark = needs_root
 
 def as_nobody(*command: str, **more: object) -> subprocess.CompletedProcess[str]:
     words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *command]
-    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=30, **more)
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=90, **more)
 
 
 def access(pattern: object, viewer: Viewer = NOBODY) -> set[str]:

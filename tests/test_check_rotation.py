@@ -53,7 +53,7 @@ class Host:
         """What the real one says, and does."""
         state = self.etc / "state"
         command = [str(LOGROTATE), "-v", "-s", str(state), *options, str(self.main)]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=90)
         return done.stdout + done.stderr
 
 

@@ -52,7 +52,7 @@ def invoke(*arguments: str, **environ: str):
 
 def program(*arguments: str, **more) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-W", "error", "-m", "kong_ai_tracing", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, **more)
+    return subprocess.run(command, capture_output=True, text=True, timeout=180, check=False, **more)
 
 
 def test_the_help_texts_are_those_in_the_documentation():

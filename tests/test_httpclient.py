@@ -158,7 +158,7 @@ async def test_a_connection_that_was_closed_meanwhile_costs_nothing() -> None:
         assert await destination.send(BODY) == Accepted()
         server._server.hang_up()
         await asyncio.sleep(0)
-        assert await destination.send(BODY) in (Accepted(), TryLater("ReadError"))
+        assert isinstance(await destination.send(BODY), Accepted | TryLater)
         assert await destination.send(BODY) == Accepted()
         await destination.close()
         assert server.connections >= 2
@@ -207,7 +207,7 @@ class Proxy:
 async def proxy_to(port: int) -> AsyncIterator[tuple[Proxy, str]]:
     proxy = Proxy(port)
     server = await asyncio.start_server(proxy.accept, "127.0.0.1", 0)
-    async with server, asyncio.timeout(10):
+    async with server, asyncio.timeout(90):
         yield proxy, f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
         await asyncio.gather(*proxy.tasks)
 

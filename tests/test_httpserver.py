@@ -38,7 +38,7 @@ async def exchange(where: ListenAddress, request: bytes) -> bytes:
         writer.write(request)
         await writer.drain()
     try:
-        return await asyncio.wait_for(reader.read(), 5)
+        return await asyncio.wait_for(reader.read(), 60)
     except ConnectionError:
         return b""
     finally:

@@ -37,7 +37,7 @@ def shell(script: str, directory: Path, **environ: str) -> str:
         check=True,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=90,
         env={**os.environ, **environ, "PATH": path},
     )
     return done.stdout

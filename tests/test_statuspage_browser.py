@@ -74,6 +74,6 @@ def test_the_page_is_loaded_anew_by_itself(host: Watched) -> None:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         page = browser.new_page(java_script_enabled=False)
         page.goto(f"http://127.0.0.1:{host.port}/")
-        with page.expect_navigation(timeout=15_000):
+        with page.expect_navigation(timeout=60_000):
             pass
         browser.close()

@@ -56,7 +56,7 @@ def outcomes(
     folders = [TESTS.parent / "agent", TESTS, Path(sysconfig.get_path("purelib"))]
     run = subprocess.run(
         [
-            *(BOX, "-p", "acl", "-t", "900", "-b", f"{results}:/results"),
+            *(BOX, "-p", "acl", "-t", "1800", "-b", f"{results}:/results"),
             *("-b", f"{TESTS.parent / 'systemd'}:/box/unit"),
             *(("-s", SUITE) if SUITE else ()),
             *((PACKAGE,) if PACKAGE else ()),

@@ -43,7 +43,8 @@ def _download(lock: Path, python: str, machine: str, folder: Path) -> None:
         wanted.flush()
         subprocess.run(  # noqa: S603 - nothing of it comes from outside
             [
-                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq", "--no-deps"),
+                *(sys.executable, "-m", "pip", "--disable-pip-version-check", "download", "-qq"),
+                *("--retries=10", "--timeout=60", "--no-deps"),
                 *("--only-binary=:all:", "--require-hashes", f"--python-version={python}"),
                 *("--implementation=cp", *platforms, f"--platform=manylinux2014_{machine}"),
                 *(f"--dest={folder}", f"--requirement={wanted.name}"),

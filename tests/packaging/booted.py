@@ -17,7 +17,7 @@ PRELUDE = r"""
 set -euo pipefail
 say() { printf '%s=%s\n' "$1" "$2" >&3; }
 wait_for() {
-    for _ in $(seq 150); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.2; done
+    for _ in $(seq 600); do if "$@" >/dev/null 2>&1; then return; fi; sleep 0.2; done
     echo "never: $*" >&2; return 1
 }
 # field "['outbox']['spans']": a value of `status --json`
@@ -27,8 +27,8 @@ field() {
 field_is() { [ "$(field "$1")" = "$2" ]; }
 property() { systemctl show kong-ai-tracing -p "$1" --value; }
 ready() { journalctl --unit kong-ai-tracing _PID="$(property MainPID)" --grep service.ready; }
-apt_install() { apt-get -q -o APT::Sandbox::User=root -o Dpkg::Options::=--force-confold install -y \
-    --no-install-recommends --allow-downgrades "$@"; }
+apt_install() { apt-get -q -o Acquire::Retries=5 -o APT::Sandbox::User=root -o Dpkg::Options::=--force-confold \
+    install -y --no-install-recommends --allow-downgrades "$@"; }
 # Kong's folder, as `check` says that it should be
 kong_log() { useradd --create-home kong; install -d -o kong -g kong-ai-tracing -m 2750 /var/log/kong-ai; }
 kong_writes() {
@@ -60,7 +60,7 @@ class Box:
 
     def start(self, script: str, *debs: Path) -> subprocess.Popen[str]:
         """The packages are in /box; the script installs them."""
-        command = [*BOX, "-s", self.suite, "-t", "180", "-n", "-b", f"{self.shared}:/box/shared", *debs, "--"]
+        command = [*BOX, "-s", self.suite, "-t", "900", "-n", "-b", f"{self.shared}:/box/shared", *debs, "--"]
         return subprocess.Popen(
             [*command, "bash", "-c", PRELUDE + script],
             stdout=subprocess.PIPE,
@@ -73,7 +73,7 @@ class Box:
         with self.start(script, *debs) as running:
             if meanwhile is not None:
                 meanwhile()
-            output, _ = running.communicate(timeout=400)
+            output, _ = running.communicate(timeout=1200)
         assert running.returncode == 0, output
         facts = (self.shared / "facts").read_text()
         return dict(line.split("=", 1) for line in facts.splitlines())

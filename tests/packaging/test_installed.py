@@ -22,7 +22,7 @@ def box(request: pytest.FixtureRequest, tmp_path: Path) -> Box:
     return Box(request.param, shared)
 
 
-def wait_for_file(path: Path, seconds: float = 120) -> None:
+def wait_for_file(path: Path, seconds: float = 900) -> None:
     """Until the script in the box has made it."""
     deadline = time.monotonic() + seconds
     while not path.exists():

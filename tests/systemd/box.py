@@ -67,7 +67,7 @@ def show(name: str) -> str:
     return systemctl("show", "-p", name, "--value", UNIT).stdout.strip()
 
 
-def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], what: str, timeout_seconds: float = 180) -> None:
     """Nothing but what is waited for ends the wait: on a busy machine the service stands last."""
     ends = time.monotonic() + timeout_seconds
     while not condition():
@@ -135,6 +135,8 @@ class Host:
                     "langfuse_enabled = true",
                     f'langfuse_endpoint = "{endpoint or self.langfuse.url}"',
                     'langfuse_public_key = "pk-lf-test"',
+                    # What is not answered in time is sent again; a busy machine is not to be taken for that.
+                    "langfuse_timeout = 60_000",
                     *more,
                 ]
             )
@@ -166,17 +168,17 @@ class Host:
     def pid(self) -> int:
         return int(show("MainPID"))
 
-    def wait_for_status(self, text: str, timeout_seconds: float = 60) -> None:
+    def wait_for_status(self, text: str, timeout_seconds: float = 180) -> None:
         wait_until(lambda: text in show("StatusText"), f"{text!r} in the status", timeout_seconds)
 
-    def wait_for_restart(self, pid: int, timeout_seconds: float = 60) -> None:
+    def wait_for_restart(self, pid: int, timeout_seconds: float = 180) -> None:
         wait_until(
             lambda: show("ActiveState") == "active" and self.pid not in (0, pid),
             "a new process",
             timeout_seconds,
         )
 
-    def wait_for_all(self, timeout_seconds: float = 90) -> None:
+    def wait_for_all(self, timeout_seconds: float = 180) -> None:
         """Every line that was written is in Langfuse."""
         wanted = {observation_id(1, seq) for seq in range(1, self.written + 1)}
         try:

@@ -182,7 +182,7 @@ def keys_come_as_credentials(host: Host) -> None:
     host.start()
     host.write(5)
     host.wait_for_all()
-    other.wait_for(lambda server: len(server.span_ids()) == 5, 20)
+    other.wait_for(lambda server: len(server.span_ids()) == 5)
     environ = Path(f"/proc/{host.pid}/environ").read_bytes() + Path(f"/proc/{host.pid}/cmdline").read_bytes()
     assert b"sk-lf" not in environ
     assert not any("sk-lf" in line for line in host.journal())
@@ -301,7 +301,7 @@ def a_stop_is_quick_while_langfuse_hangs(host: Host) -> None:
     host.start()
     host.write(50)
     wait_until(lambda: any("otel" in each.path for each in host.langfuse.requests), "a request that hangs")
-    assert host.stop() < 5
+    assert host.stop() < 30, "an answer is waited for twice as long"
     assert show("Result") == "success"
     host.langfuse.script("200*")
     host.start()
@@ -384,7 +384,7 @@ def a_kill_by_the_memory_limit_loses_nothing(host: Host) -> None:
     host.write(5)
     host.wait_for_all()
     host.write(4, padding_bytes=15 * _MIB)
-    wait_until(lambda: int(show("NRestarts")) >= 1, "a kill by the kernel", 60)
+    wait_until(lambda: int(show("NRestarts")) >= 1, "a kill by the kernel")
     host.write(5)
     host.drop_in("MemoryMax=512M")
     systemctl("restart", UNIT)
@@ -400,7 +400,7 @@ def out_of_threads_is_a_clear_end(host: Host) -> None:
     host.drop_in("TasksMax=2", "RestartSec=1")
     host.write(5)
     systemctl("start", "--no-block", UNIT)
-    wait_until(lambda: host.said("no thread can be started"), "a word about threads", 30)
+    wait_until(lambda: host.said("no thread can be started"), "a word about threads")
     systemctl("stop", UNIT)
     host.drop_in("TasksMax=64")
     systemctl("reset-failed", UNIT, check=False)

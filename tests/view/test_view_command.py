@@ -82,7 +82,7 @@ def test_the_private_store_is_gone_afterwards(tmp_path, number):
         [made] = private_stores() - before
         assert made.stat().st_mode & 0o077 == 0
         running.process.send_signal(number)
-        assert running.process.wait(30) == 0
+        assert running.process.wait(90) == 0
         assert not made.exists()
 
 
@@ -117,7 +117,7 @@ def test_a_damaged_archive_is_named_and_the_rest_is_shown(tmp_path):
     with viewer(str(archive), str(log)) as running, running.client() as client:
         eventually(lambda: count(client) >= 2)
         running.process.terminate()
-        said = running.process.communicate(timeout=30)[1]
+        said = running.process.communicate(timeout=90)[1]
     assert f"file.damaged path={archive}" in said
 
 
@@ -140,13 +140,13 @@ def test_others_can_reach_it_only_when_told_so(tmp_path):
     with viewer(str(log), "--listen", "0.0.0.0:0") as running:
         assert f"//{socket.gethostname()}:" in running.link
         port = running.base.rpartition(":")[2]
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30) as client:
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=90) as client:
             client.get(f"/?{running.link.partition('?')[2]}")
             eventually(lambda: count(client) == 1)
             [trace] = Document(client.get("/").text).traces
             assert "/line" not in client.get(f"/trace/{trace}").text
         running.process.terminate()
-        assert "not encrypted" in running.process.communicate(timeout=30)[1]
+        assert "not encrypted" in running.process.communicate(timeout=90)[1]
 
 
 def test_the_store_is_read_while_it_is_written(tmp_path):
@@ -171,7 +171,7 @@ def test_what_cannot_be_is_a_sentence(tmp_path):
 
     def said(listen):
         done = subprocess.run(
-            [*command, listen], capture_output=True, text=True, timeout=30, check=False, env=environment
+            [*command, listen], capture_output=True, text=True, timeout=90, check=False, env=environment
         )
         assert (done.returncode, done.stdout) == (1, ""), done
         assert "Traceback" not in done.stderr
