@@ -27,8 +27,8 @@ field() {
 field_is() { [ "$(field "$1")" = "$2" ]; }
 property() { systemctl show kong-ai-tracing -p "$1" --value; }
 ready() { journalctl --unit kong-ai-tracing _PID="$(property MainPID)" --grep service.ready; }
-apt_install() { apt-get -q -o Acquire::Retries=5 -o APT::Sandbox::User=root -o Dpkg::Options::=--force-confold \
-    install -y --no-install-recommends --allow-downgrades "$@"; }
+apt_install() { apt-get -q -o Acquire::Retries=5 -o APT::Sandbox::User=root \
+    -o Dpkg::Options::=--force-confold install -y --no-install-recommends --allow-downgrades "$@"; }
 # Kong's folder, as `check` says that it should be
 kong_log() { useradd --create-home kong; install -d -o kong -g kong-ai-tracing -m 2750 /var/log/kong-ai; }
 kong_writes() {
