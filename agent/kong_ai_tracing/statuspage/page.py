@@ -31,7 +31,7 @@ h1 { font-size: 1.6rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5re
 .good { color: var(--good); } .warning { color: var(--warning); } .bad { color: var(--bad); }
 .note, .quiet, footer { color: var(--quiet); }
 ul { padding: 0; list-style: none; } li { border-left: .3rem solid; padding: .1rem .8rem; margin: .8rem 0; }
-li p { margin: 0; color: var(--text); } li strong { overflow-wrap: anywhere; }
+li { overflow-wrap: anywhere; } li p { margin: 0; color: var(--text); }
 .wide { overflow-x: auto; } table { border-collapse: collapse; width: 100%; }
 th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
