@@ -4,8 +4,9 @@ import re
 import orjson
 import pytest
 from rich.console import Console
+from rich.text import Text
 
-from kong_ai_tracing.tree import PIPE_WIDTH, console_for, print_trace
+from kong_ai_tracing.tree import PIPE_WIDTH, _Row, console_for, print_trace
 
 TRACE = "8a8bb7cd343aa2ad99b7d762030857a2"
 
@@ -201,3 +202,14 @@ def test_a_stream_that_knows_only_ascii_gets_a_tree_too():
     stream.flush()
     assert b"* generation" in raw.getvalue()
     assert b"1 -> 2 tokens" in raw.getvalue()
+
+
+def test_on_a_narrow_screen_a_number_stays_with_its_unit() -> None:
+    """What does not fit begins the next line as a whole."""
+    stream = io.StringIO()
+    row = _Row([Text("generation chat gpt-4o"), Text("460 ms"), Text("16 → 40 tokens"), Text("$0.00044")])
+    Console(file=stream, width=40).print(row)
+    assert stream.getvalue().splitlines() == [
+        "generation chat gpt-4o  460 ms",
+        "  16 → 40 tokens  $0.00044",
+    ]

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import IO, Any
 
 import orjson
-from rich.console import Console, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.text import Text
 from rich.tree import Tree
 
@@ -20,6 +20,8 @@ from kong_ai_tracing.excerpts import excerpt, input_excerpt, isolated
 
 PIPE_WIDTH = 120
 """Columns when the output is no terminal and nothing else says how wide it is."""
+
+_GAP, _INDENTATION = "  ", "  "
 
 _MARKS = {
     "generation": ("◆", "*", "cyan"),
@@ -78,14 +80,13 @@ def _grow(
 def _trace_label(
     trace: dict[str, Any], observations: list[dict[str, Any]], ascii_only: bool
 ) -> RenderableType:
-    title = Text().append(isolated(trace.get("name", "(no name)")), "bold")
+    title = [Text(isolated(trace.get("name", "(no name)")), "bold")]
     who = {"user": trace.get("userId"), "session": trace.get("sessionId")}
     for label, value in who.items():
         if value:
-            title.append(f"  {label} ", "dim").append(isolated(value), "green")
+            title.append(Text.assemble((f"{label} ", "dim"), (isolated(value), "green")))
     labels = [trace.get("environment"), trace.get("release"), trace.get("version"), *trace.get("tags", [])]
-    for value in filter(None, labels):
-        title.append(f"  {isolated(value)}", "dim")
+    title += [Text(isolated(value), "dim") for value in labels if value]
     started, ended = _trace_times(observations)
     facts = _facts(
         [
@@ -96,8 +97,7 @@ def _trace_label(
             _cost(_summed(observations, "costDetails")),
         ]
     )
-    facts.append(f"  {trace['id']}", "dim")
-    return Group(title, facts)
+    return Group(_Row(title), _Row([*facts, Text(trace["id"], "dim")]))
 
 
 def _observation_label(observation: dict[str, Any], ascii_only: bool) -> RenderableType:
@@ -120,20 +120,19 @@ def _observation_label(observation: dict[str, Any], ascii_only: bool) -> Rendera
     return Group(*lines)
 
 
-def _headline(observation: dict[str, Any], ascii_only: bool) -> Text:
+def _headline(observation: dict[str, Any], ascii_only: bool) -> RenderableType:
     kind = observation["type"]
     level = observation.get("level", "DEFAULT")
     mark, plain_mark, style = _LEVEL_MARKS.get(level) or _MARKS.get(kind, ("○", "o", "dim"))
     name = observation.get("name", "")
-    line = (
-        Text().append(f"{plain_mark if ascii_only else mark} {kind} ", style).append(isolated(name), "bold")
-    )
+    named = Text().append(f"{plain_mark if ascii_only else mark} {kind} ", style)
+    parts = [named.append(isolated(name), "bold")]
     model = observation.get("model")
     made_by = [
         each for each in (observation.get("provider"), model) if each and not name.endswith(f" {each}")
     ]
     if made_by:
-        line.append(f"  {isolated(' '.join(made_by))}", "magenta")
+        parts.append(Text(isolated(" ".join(made_by)), "magenta"))
     started = _time(observation["startTime"])
     facts = [
         _duration(started, _time(observation["endTime"])) if "endTime" in observation else "",
@@ -141,7 +140,7 @@ def _headline(observation: dict[str, Any], ascii_only: bool) -> Text:
         _tokens(observation.get("usageDetails", {}), ascii_only),
         _cost(observation.get("costDetails", {})),
     ]
-    return line.append("  ").append_text(_facts(facts))
+    return _Row([*parts, *_facts(facts)])
 
 
 def _detail(label: str, text: str, style: str = "") -> Text:
@@ -149,8 +148,26 @@ def _detail(label: str, text: str, style: str = "") -> Text:
     return line.append(f"  {label:<7} ", "dim").append(isolated(text), style)
 
 
-def _facts(facts: list[str]) -> Text:
-    return Text().append("  ".join(filter(None, facts)), "bright_black")
+def _facts(facts: list[str]) -> list[Text]:
+    return [Text(fact, "bright_black") for fact in facts if fact]
+
+
+class _Row:
+    """Parts beside each other. What does not fit begins a line as a whole: a number stays with its unit."""
+
+    def __init__(self, parts: list[Text]) -> None:
+        self._parts = parts
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        line = Text()
+        for part in self._parts:
+            if line and line.cell_len + len(_GAP) + part.cell_len > options.max_width:
+                yield line
+                line = Text(_INDENTATION)
+            elif line:
+                line.append(_GAP)
+            line.append_text(part)
+        yield line
 
 
 def _parsed(observation: dict[str, Any]) -> dict[str, Any]:
