@@ -221,7 +221,7 @@ class Host:
     async def _deliver(self, number: int) -> None:
         receipt = await self._sender.deliver(Body(1, b""))
         if receipt is None:
-            self._outgoing.put_back(number)
+            self._outgoing.put_back((number,))
         else:
             (self._outgoing.end_live if number in self._outgoing.live else self._outgoing.end)(number)
             self._note(number, self._made_at.pop(number, -1.0))
