@@ -48,6 +48,7 @@ log = logging.getLogger(__name__)
 
 MAX_SET_ASIDE_ROWS = 100_000
 REFUSED_MAX_BYTES = 128 << 20
+_LITTLE_ROOM_BYTES = 64 << 20
 _NOT_DELIVERED = frozenset({"calls_dropped", "calls_rotten", "calls_lost"})
 """Counts calls that were read and never arrived, though a backfill may find their lines again."""
 _SETTLED_NS = 1_000_000_000
@@ -265,6 +266,16 @@ class Store:
             )
             self._db.execute("INSERT OR REPLACE INTO clock VALUES (1, ?)", (now_ms,))
         self._outbox_size = outbox_size
+        self._keep_log_small()
+
+    def _keep_log_small(self) -> None:
+        """A write-ahead log that has taken the last room on a disk could never leave it.
+
+        What it holds moves into the database, which grows by it.
+        """
+        if self.free_bytes() < _LITTLE_ROOM_BYTES:
+            with contextlib.suppress(sqlite3.OperationalError):
+                self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _count(self, counts: Counter[str]) -> None:
         self._db.executemany(
