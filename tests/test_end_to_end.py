@@ -459,3 +459,15 @@ def test_a_reload_keeps_a_deleted_file_that_is_written_to(host: Host, langfuse: 
             wait_for_line(2 + count)
     host.stop()
     assert len(langfuse.spans) == 4
+
+
+def test_a_stop_right_after_a_file_was_deleted_and_read_leaves_nothing_to_miss(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """The next start would look for it, and tell of lines that are lost."""  # covers FDS-04
+    host.write(kong_line(1, 1))
+    host.start()
+    wait_until(lambda: host.status()["lag_bytes"] == 0 and bool(langfuse.spans), "the line")
+    host.log.unlink()
+    host.stop()
+    assert host.status()["files"] == []

@@ -164,6 +164,22 @@ async def test_a_file_that_was_cut_is_vanishing(tail, log):
     assert tail.last.vanishing == [1]
 
 
+async def test_what_was_deleted_and_read_is_done_at_a_stop(tail, log):
+    """Else the next run looks for it, and says that it is gone."""  # covers FDS-04
+    write(log, *lines(0, 20))
+    await tail.step()
+    log.unlink()
+    assert (await tail.files.last_look()).retired == [1]
+
+
+async def test_what_was_deleted_and_not_read_is_not_done_at_a_stop(tail, log):
+    """The operator must hear of it."""  # covers FDS-04
+    write(log, *lines(0, 20))
+    await tail.scan()
+    log.unlink()
+    assert (await tail.files.last_look()).retired == []
+
+
 async def test_another_reader_goes_on_with_open_files_where_their_records_say(tail, log, tmp_path):
     """A reload closes nothing that has no name any more, and keeps nothing that is not asked for any more."""
     # covers PRC-05

@@ -102,6 +102,9 @@ class Taker:
     async def secure(self, file_ids: set[int]) -> None:
         return
 
+    def tell_pause(self) -> None:
+        return
+
     @property
     def spans(self) -> dict[str, str]:
         """Parent by span."""
@@ -280,3 +283,34 @@ async def test_lost_bytes_are_counted(rig: Rig, caplog: pytest.LogCaptureFixture
     counts = [batch.progress.counts["bytes_lost"] for batch in rig.taker.batches]
     assert sum(counts) == 300
     assert "file.truncated" in caplog.text
+
+
+@pytest.mark.parametrize("stops", [False, True])
+async def test_a_file_is_not_done_before_its_last_lines_are_in_a_batch(rig: Rig, stops: bool) -> None:
+    """While lines wait for room, their file is compressed and deleted: a crash must find it as it was."""
+    # covers CMP-01, SNK-15
+    lines = [kong_line(1, seq) for seq in range(40)]
+    rig.source.unread.append(b"".join(lines))
+    rig.pipeline._rhythm = Rhythm(scan_interval_seconds=0.01)
+    submit, there = rig.taker.submit, 0
+
+    async def wait_for_a_look(batch: Batch) -> None:
+        nonlocal there
+        await submit(batch)
+        if batch.body is not None and not there:
+            there = batch.body.spans
+            rig.source.notices = [Notice("truncated", "/log", "was cut")]  # with it comes that it is done
+            while rig.source.notices:  # noqa: ASYNC110 - the pipeline looks while this waits
+                await asyncio.sleep(0)
+            if stops:
+                rig.pipeline.stop()
+
+    rig.taker.submit = wait_for_a_look  # type: ignore[method-assign]
+    await rig.pipeline.run_to_end()
+    assert 0 < there < len(lines)
+    settled = 0
+    for batch in rig.taker.batches:
+        if 1 in batch.progress.positions:
+            settled = batch.progress.positions[1].offset
+        assert not batch.progress.retired or settled == sum(map(len, lines))
+    assert any(batch.progress.retired for batch in rig.taker.batches) is not stops

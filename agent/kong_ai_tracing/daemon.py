@@ -251,7 +251,7 @@ async def _serve(service: Service, files: LogFiles, *, once: bool) -> int:
         if once:
             code = await service.run_to_end(patience_seconds=_PATIENCE_SECONDS)
             return max(code, EXIT_UNREADABLE if any(map(is_forbidden, files.unreadable)) else EXIT_DELIVERED)
-        return await service.run_live(files.directories(), files.listened)
+        return await service.run_live(files.directories(), files.listened, files.last_look)
 
 
 def _dry_run(project: Project, whole: Config) -> int:

@@ -43,6 +43,8 @@ from kong_ai_tracing.writealarm import Listened
 
 __all__ = ["Chunk", "FileRecord", "FileStatus", "LogFiles", "Notice", "Position", "ScanResult"]
 
+_LAST_SCANS = 3
+"""So many are sure that a deleted file is in no archive, when nothing happens in its directory."""
 _CHUNKS_BETWEEN_POLLS = 16
 """While files are read, the others are asked for new bytes after so many chunks."""
 
@@ -182,6 +184,19 @@ class LogFiles:
             self._wants_scan = False
             early, self._early = self._early, None
             return result if early is None else _joined(early, result)
+
+    async def last_look(self) -> ScanResult:
+        """Before a stop: what was deleted and read to its end is done, so that nobody looks for it later.
+
+        Nothing is, when another reader is to go on with the open files.
+        """
+        result = ScanResult(notices=[], records=[], retired=[], vanishing=[])
+        if not self._leaves_open:
+            for _ in range(_LAST_SCANS):
+                result = _joined(result, await self.scan())
+                if not result.vanishing:
+                    break
+        return result
 
     async def read(self) -> Chunk | None:
         """The next lines of one file; None when no file has a complete unread line."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Collection, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable
 from typing import Any, Protocol, cast
 
 from msgspec import Struct
@@ -144,6 +144,9 @@ class Pipeline:
         """Whether a batch was filled since all was read the last time."""
         self._scan_due_at = clock()
         self._waits = Waits(clock)
+        self._seen_meanwhile: list[ScanResult] = []
+        self._left_behind = False
+        """Whether lines that were given out are in no batch, because reading was to end."""
         self._reread: Rereader
         self._out_of_sight: list[HeldCall] = []
         """Calls of an earlier run whose lines could not be read again yet."""
@@ -195,12 +198,14 @@ class Pipeline:
         for held in left:
             await self._take_up(held)
 
-    async def run_live(self) -> None:
-        """Follow the source until `stop`."""
+    async def run_live(self, last_look: Callable[[], Awaitable[ScanResult]] | None = None) -> None:
+        """Follow the source until `stop`; `last_look` says then which files are done."""
         await self._begin()
         while not self.stopping:
             if not await self._step():
                 await self._rest()
+        if last_look is not None:
+            await self._look_last(last_look)
         await self._close_batch()
         self._waits.over()
 
@@ -209,7 +214,7 @@ class Pipeline:
         await self._begin()
         while not self.stopping and await self._step():
             pass
-        self._take_scan(await self._source.scan())  # what was noticed since the last one
+        await self._look_last(self._source.scan)  # what was noticed since the last one
         if not self.stopping:
             await self._release(at_once=True)
         await self._close_batch()
@@ -243,6 +248,7 @@ class Pipeline:
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
         self._waits.note_step()
+        self._take_seen_meanwhile()
         if self._clock() >= self._scan_due_at or self._source.wants_scan:
             await self._scan()
         chunk = await self._source.read()
@@ -269,6 +275,7 @@ class Pipeline:
                 await self._close_batch()
                 if self.stopping:
                     break
+        self._left_behind = bool(items)
         return True
 
     async def _make_way(self, size: int) -> None:
@@ -419,27 +426,50 @@ class Pipeline:
         """While the delivery has no room, rotated files are still found and held open."""
         self._delivery.tell_pause()
         result = await self._source.scan()
-        self._take_scan(result)
+        self._tell(result)
+        self._seen_meanwhile.append(result)
         if result.vanishing:
             await self._delivery.secure(result.vanishing)
 
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
         result = await self._source.scan()
+        self._tell(result)
         self._take_scan(result)
         await self._look_for_out_of_sight()
         if leaving := {*result.vanishing, *result.retired}:
             await self._close_batch()
             await self._delivery.secure(leaving)
 
-    def _take_scan(self, result: ScanResult) -> None:
+    def _tell(self, result: ScanResult) -> None:
         for notice in result.notices:
             log.warning("file.%s path=%s note=%r", notice.kind, notice.path, notice.message)
+        if result.rotations:
+            self._delivery.note_rotations(result.rotations)
+
+    async def _look_last(self, look: Callable[[], Awaitable[ScanResult]]) -> None:
+        """Files of which lines are left behind are not done: then nothing is settled any more."""
+        if not self._left_behind:
+            self._take_seen_meanwhile()
+            result = await look()
+            self._tell(result)
+            self._take_scan(result)
+
+    def _take_seen_meanwhile(self) -> None:
+        """What scans found while lines waited for room: not before those lines are in a batch.
+
+        A file that was given out to its end is done, for a scan. If that were settled before its last lines
+        are, a crash in between would lose them, although they stand in a compressed file.
+        """
+        for result in self._seen_meanwhile:
+            self._take_scan(result)
+        self._seen_meanwhile.clear()
+
+    def _take_scan(self, result: ScanResult) -> None:
+        for notice in result.notices:
             if notice.lost_bytes:
                 self._progress.counts["bytes_lost"] += notice.lost_bytes
         for record in result.records:
             self._progress.records[record.file_id] = record
         self._progress.looks.extend(result.looks)
-        if result.rotations:
-            self._delivery.note_rotations(result.rotations)
         self._progress.retired.extend(result.retired)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Protocol, TypeAlias
 
 from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, Destination
+from kong_ai_tracing.files import ScanResult
 from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
@@ -139,15 +140,18 @@ class Service:
         self._store.close()
 
     async def run_live(
-        self, directories: Iterable[str], files: Callable[[], Iterable[Listened]] | None = None
+        self,
+        directories: Iterable[str],
+        files: Callable[[], Iterable[Listened]] | None = None,
+        last_look: Callable[[], Awaitable[ScanResult]] | None = None,
     ) -> int:
         """Follow the source until `stop`, woken by what happens in these directories and to these files.
 
-        Gives the exit code.
+        `last_look` says in the end which files are done. Gives the exit code.
         """
         async with self._running() as sending:
             self._waker.start(directories, files)
-            reading = asyncio.create_task(self._on_this_host.run_live())
+            reading = asyncio.create_task(self._on_this_host.run_live(last_look))
             await asyncio.wait({reading, sending}, return_when=asyncio.FIRST_COMPLETED)
             if sending.done():
                 reading.cancel()
