@@ -136,7 +136,7 @@ class Extras:
                 self.done["backfills"] += 1
         elif self._dice.random() < 0.5:
             self._backfill.kill()
-            self._backfill.wait(10)
+            self._backfill.wait(90)
 
     def end(self) -> None:
         """What is left is let go, before all comes to rest."""
@@ -145,7 +145,7 @@ class Extras:
             self._second.script("")
         if self._backfill is not None and self._backfill.poll() is None:
             self._backfill.kill()
-            self._backfill.wait(10)
+            self._backfill.wait(90)
 
     # -- afterwards
 
