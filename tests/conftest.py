@@ -24,6 +24,12 @@ settings.register_profile("local", deadline=None, suppress_health_check=[HealthC
 settings.load_profile("ci" if os.environ.get("CI") else "local")
 
 
+@pytest.fixture(autouse=True)
+def time_for_proc(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`check` looks at other processes for a second at most, which a busy machine may take away."""
+    monkeypatch.setattr("kong_ai_tracing.checks.processes._PATIENCE_SECONDS", 60.0)
+
+
 @pytest.fixture
 def langfuse() -> Iterator[FakeLangfuse]:
     """A Langfuse that takes everything; a test that wants more of it makes its own."""

@@ -147,7 +147,8 @@ def test_one_daemon_is_fine_and_two_on_one_log_are_an_error(tmp_path):
         return tmp_path / name
 
     def reads(daemon: subprocess.Popen[bytes]) -> bool:
-        return daemon.pid in {one.pid for one in processes.open_files(Path("/proc"), {str(tmp_path)})}
+        found = processes.open_files(Path("/proc"), {str(tmp_path)})
+        return (daemon.pid, processes.identity_of(log)) in {(one.pid, one.identity) for one in found}
 
     try:
         here = surroundings(log, keys={"state_dir": start("one")})
