@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import os
 import signal
@@ -50,7 +51,12 @@ def test_nothing_of_a_log_is_sent_whatever_the_configuration_says(tmp_path):
     """Looking at a file is no delivery: neither to Langfuse nor to named projects, nor into the state."""
     calls = []
     server = socket.create_server(("127.0.0.1", 0))
-    threading.Thread(target=lambda: calls.append(server.accept()), daemon=True).start()
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):  # it is closed at the end of the test
+            calls.append(server.accept())
+
+    threading.Thread(target=accept, daemon=True).start()
     base = f"http://127.0.0.1:{server.getsockname()[1]}"
     state = tmp_path / "state"
     config = tmp_path / "config.toml"
