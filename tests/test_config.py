@@ -98,7 +98,7 @@ def test_all_problems_are_told_at_once_each_with_key_value_reason_and_fix(tmp_pa
         "  fix: for example langfuse_timeout = 5000"
     )
     assert '"debug", "info", "warn", "error"' in found["log_level"]
-    assert "batch_max_bytes = 2_097_152 below [delivery]" in found["delivery.batch_max_bytes"]
+    assert "batch_max_bytes = 1_048_576 below [delivery]" in found["delivery.batch_max_bytes"]
     assert "KONG_AI_TRACING_GROUPING_TRACE_IDLE_SECONDS=2.0" in found["grouping.trace_idle_seconds"], (
         "the fix is written for the place where the value was given"
     )

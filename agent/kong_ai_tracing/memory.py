@@ -12,7 +12,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8  # <malloc.h>
 _LARGE_BYTES = 4 << 20
 """With less, a line of 2 MB takes a third more time, because the kernel is asked for each block anew. With
 more, lines of 16 MB take 10 to 80 MB of memory more."""
-_HEAPS = 2
+_HEAPS = 1
+"""A second one makes nothing faster, and what is free in one is of no use to the other."""
 
 
 def give_back_large_blocks() -> bool:

@@ -17,7 +17,7 @@ class DeliveryLimits(Struct, frozen=True):
 
     spill_after_seconds: float = 2.0
     commit_interval_seconds: float = 0.5
-    max_in_flight_bytes: int = 8 << 20
+    max_in_flight_bytes: int = 4 << 20
     max_merged_bytes: int = 2 << 20
     """Bodies of the outbox are sent together up to this size."""
     max_concurrency: int = 4

@@ -147,7 +147,7 @@ class Delivery(Struct, frozen=True, kw_only=True):
             description="A batch is sent when it has this size before compression. Lower"
             " it when a proxy in front of Langfuse answers 413.",
         ),
-    ] = 2 * MIB
+    ] = 1 * MIB
     batch_max_age_seconds: Annotated[
         float,
         Meta(
