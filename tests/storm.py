@@ -281,6 +281,10 @@ def main() -> int:
     parser.add_argument("--no-copytruncate", action="store_true")
     parser.add_argument("--with", dest="extra", default="", help=f"some of {','.join(NAMES)}")
     options = parser.parse_args()
+    if options.shared and "past" in options.extra.split(","):
+        parser.error(
+            "a daemon and a backfill that share traces do not promise whole trees (docs/delivery.md)"
+        )
     directory = Path(tempfile.mkdtemp(prefix="kong-storm-"))
     report = storm(
         directory,
