@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
 
-import pytest
 from msgspec.structs import replace
 
 from kong_ai_tracing.gathering import Gathering
@@ -22,19 +19,6 @@ from test_store import held_call
 PATIENT = "[grouping]\ntrace_idle_seconds = 300\ntrace_hold_seconds = 300"
 QUICK = "[grouping]\ntrace_idle_seconds = 0.2\ntrace_hold_seconds = 1"
 SCANS = "[tailing]\nscan_interval_seconds = 0.1"
-
-
-@pytest.fixture
-def langfuse() -> Iterator[FakeLangfuse]:
-    with FakeLangfuse() as server:
-        yield server
-
-
-@pytest.fixture
-def host(tmp_path: Path, langfuse: FakeLangfuse) -> Iterator[Host]:
-    host = Host(tmp_path, langfuse)
-    yield host
-    host.clean_up()
 
 
 def waiting(host: Host) -> list[bool]:
