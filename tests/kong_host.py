@@ -113,6 +113,16 @@ class Host:
     def status(self) -> dict:
         return json.loads(self.run("status", "--json").stdout)
 
+    def open_logs(self) -> list[str]:
+        """The log files that the daemon has open, not their directory; deleted ones are marked so."""
+        assert self.daemon is not None
+        found = []
+        for descriptor in Path(f"/proc/{self.daemon.pid}/fd").iterdir():
+            # It is another process: what it had open a moment ago may be closed by now.
+            with contextlib.suppress(FileNotFoundError):
+                found.append(os.readlink(descriptor))
+        return [target for target in found if target.startswith(f"{self.log.parent}/")]
+
     def clean_up(self) -> None:
         for process in (self.daemon, *self.writers):
             if process is not None and process.poll() is None:

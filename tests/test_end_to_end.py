@@ -405,11 +405,7 @@ def test_a_deleted_file_is_read_to_its_end(host: Host, langfuse: FakeLangfuse) -
         log.flush()
         host.daemon.send_signal(signal.SIGCONT)
     wait_until(lambda: len(langfuse.span_ids()) == 60, "the lines of the deleted file")
-    descriptors = Path(f"/proc/{host.daemon.pid}/fd")
-    wait_until(
-        lambda: not any(os.readlink(each).startswith(str(host.log)) for each in descriptors.iterdir()),
-        "the descriptor to be closed",
-    )
+    wait_until(lambda: host.open_logs() == [], "the descriptor to be closed")
 
 
 def test_the_program_runs_where_there_is_no_home_and_no_terminal(host: Host, langfuse: FakeLangfuse) -> None:
