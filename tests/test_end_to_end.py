@@ -140,6 +140,8 @@ def test_a_stop_waits_for_answers_under_way(host: Host, langfuse: FakeLangfuse) 
 def test_a_stop_is_quick_when_the_server_hangs(host: Host, langfuse: FakeLangfuse) -> None:
     """What was not acknowledged rests in the outbox, and arrives after the next start."""  # covers PRC-02
     langfuse.script("hang*")
+    # One batch: it goes when all is read, not when a busy machine has taken a second for that.
+    host.configure(langfuse, "[delivery]", "batch_max_age_seconds = 60")
     host.write(*[kong_line(1, seq) for seq in range(100)])
     host.start()
     wait_until(lambda: len(langfuse.requests) > 0, "the first request")

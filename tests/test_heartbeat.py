@@ -197,7 +197,7 @@ def test_a_life_as_the_service_manager_hears_it(host: Host, manager: Manager) ->
         wait_until(
             lambda: manager.heard("STATUS=reading 1 file, 0 bytes behind, last accepted"), "the status"
         )
-        manager.words.clear()
+        manager.forget()
         good = host.config.read_text()
         host.config.write_text("nonsense = 1\n")
         host.daemon.send_signal(signal.SIGHUP)
@@ -207,13 +207,13 @@ def test_a_life_as_the_service_manager_hears_it(host: Host, manager: Manager) ->
         wait_until(
             lambda: any("last reload was refused" in word for word in manager.listen()), "a word about it"
         )
-        manager.words.clear()
+        manager.forget()
         host.config.write_text(good + 'environment = "other"\n')
         host.daemon.send_signal(signal.SIGHUP)
         wait_until(lambda: manager.heard("READY=1"), "the end of the second reload")
         host.write(kong_line(1, 2))
         wait_until(lambda: observation_id(1, 2) in langfuse.span_ids(), "a line after the reload")
-        manager.words.clear()
+        manager.forget()
         host.stop()
         assert manager.heard("STOPPING=1")
 
@@ -229,7 +229,7 @@ def test_langfuse_and_a_full_outbox_are_no_reason_to_starve(host: Host, manager:
         )
         wait_until(lambda: manager.heard("STATUS=reading waits, the outbox is full"), "a full outbox")
         wait_until(lambda: manager.heard("STATUS=reading waits, the outbox is full"), "again")
-        manager.words.clear()
+        manager.forget()
         wait_until(lambda: manager.listen().count("WATCHDOG=1") >= 4, "food for the watchdog")
         wait_until(
             lambda: any("Langfuse refuses until somebody acts: 401" in word for word in manager.listen()),
@@ -273,13 +273,12 @@ def test_a_thread_that_hangs_starves_the_watchdog(
     mark.touch()
     host.write(kong_line(1, 2))
     wait_until(lambda: f"watchdog.starving part={part}" in host.messages.read_text(), "a word about it")
-    manager.listen()
-    manager.words.clear()
+    manager.forget()
     time.sleep(2)
     assert manager.listen().count("WATCHDOG=1") == 0
     host.kill()
     mark.unlink()
-    manager.words.clear()
+    manager.forget()
     host.start()
     wait_until(lambda: manager.heard("STATUS=reading 1 file, 0 bytes behind, last"), "the second line")
     host.stop()

@@ -81,8 +81,8 @@ def test_a_scrape_tells_what_was_read_and_delivered(host: Watched, langfuse: Fak
     wait_until(host.is_ready, "readiness")
     host.write(*(kong_line(1, seq) for seq in range(30)), b'{"no": "call"}\n', b"torn\n")
     wait_until(lambda: host.metric("spans_delivered_total", destination="langfuse") == 30, "30 spans")
+    wait_until(lambda: host.metric("lines_total") == 32, "the lines behind them")
     assert host.metric("lines_total", result="call") == 30
-    assert host.metric("lines_total") == 32
     assert host.metric("set_aside_lines") == 1
     assert host.metric("lag_bytes", log="ai.log") == 0
     assert host.metric("destination_healthy") == 1
@@ -192,7 +192,7 @@ def test_a_disk_that_hangs_is_told_without_it(host: Watched) -> None:
     mark.touch()
     host.write(kong_line(1, 1))
     reason = "langfuse: committing has not moved, although nothing keeps it from moving"
-    wait_until(lambda: json.loads(host.get("/healthz")[1])["reasons"] == [reason], "a verdict")
+    wait_until(lambda: json.loads(host.get("/healthz")[1] or "{}").get("reasons") == [reason], "a verdict")
     assert host.get("/healthz")[0] == 503
     assert host.get("/readyz")[0] == 503
     assert "It hangs: committing" in host.get("/")[1]
