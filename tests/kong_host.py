@@ -115,13 +115,26 @@ class Host:
 
     def open_logs(self) -> list[str]:
         """The log files that the daemon has open, not their directory; deleted ones are marked so."""
+        return list(self._open_logs().values())
+
+    def read_bytes(self) -> int:
+        """How far the daemon has read its log files, as far as it has them open."""
         assert self.daemon is not None
-        found = []
+        total = 0
+        for descriptor in self._open_logs():
+            with contextlib.suppress(FileNotFoundError):
+                about = Path(f"/proc/{self.daemon.pid}/fdinfo/{descriptor}").read_text()
+                total += int(about.split("pos:", 1)[1].split()[0])
+        return total
+
+    def _open_logs(self) -> dict[str, str]:
+        assert self.daemon is not None
+        found = {}
         for descriptor in Path(f"/proc/{self.daemon.pid}/fd").iterdir():
             # It is another process: what it had open a moment ago may be closed by now.
             with contextlib.suppress(FileNotFoundError):
-                found.append(os.readlink(descriptor))
-        return [target for target in found if target.startswith(f"{self.log.parent}/")]
+                found[descriptor.name] = os.readlink(descriptor)
+        return {name: path for name, path in found.items() if path.startswith(f"{self.log.parent}/")}
 
     def clean_up(self) -> None:
         for process in (self.daemon, *self.writers):

@@ -206,6 +206,37 @@ async def test_another_reader_goes_on_with_open_files_where_their_records_say(ta
     assert open_descriptors(tmp_path) == 0
 
 
+async def test_another_reader_begins_anew_in_an_open_file_of_which_no_record_was_stored(tail, log, tmp_path):
+    """It was found while there was no room for anything, its record included, and deleted meanwhile."""
+    # covers PRC-05, FDS-02
+    write(log, *lines(0, 20))
+    assert await tail.step() == lines(0, 20)
+    log.unlink()
+    tail.files.leave_open()
+    await tail.stop()
+    next_one = Tail(log)
+    next_one.files = LogFiles([str(log)], [], open_before=tail.files.take_open(), chunk_bytes=4096)
+    assert await next_one.step() == lines(0, 20)
+    assert open_descriptors(tmp_path) == 1
+    for _ in range(3):
+        await next_one.scan()
+    assert open_descriptors(tmp_path) == 0, "nobody was seen writing to it after it was deleted"
+    await next_one.stop()
+
+
+async def test_a_deleted_file_stays_open_until_what_was_read_is_on_disk(tail, log, tmp_path):
+    """Whoever goes on from what is on disk, after a reload, must find the rest."""  # covers FDS-02
+    write(log, *lines(0, 20))
+    assert await tail.step() == lines(0, 20)
+    log.unlink()
+    for _ in range(10):
+        assert (await tail.files.scan(unwritten={1})).retired == []
+    assert open_descriptors(tmp_path) == 1
+    retired = [(await tail.files.scan()).retired for _ in range(3)]
+    assert [1] in retired
+    assert open_descriptors(tmp_path) == 0
+
+
 # -- first start, history, and what is not ours
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -76,3 +77,42 @@ def test_kills_in_the_middle_of_a_compressed_file_lose_nothing(host: Host, langf
     read = len(langfuse.spans)
     assert host.run("run", "--once").returncode == 0
     assert len(langfuse.spans) == read, "nothing of it is read again"
+
+
+def read_and_deleted(host: Host, langfuse: FakeLangfuse, *settings: str) -> set[str]:
+    """The daemon has read its log to the end, has room for a part of it only, and the log is gone."""
+    langfuse.script("hang*")
+    host.configure(langfuse, "[tailing]", "scan_interval_seconds = 0.2", "[delivery]", *settings)
+    host.write(*[kong_line(1, seq, 500) for seq in range(2000)])
+    size = host.log.stat().st_size
+    host.start()
+    wait_until(lambda: host.read_bytes() == size, "the file to be read to its end")
+    host.log.unlink()
+    wait_until(lambda: "file.no_log" in host.messages.read_text(), "the deletion to be seen")
+    return {observation_id(1, seq) for seq in range(2000)}
+
+
+def test_a_stop_secures_what_was_read_of_a_deleted_file(host: Host, langfuse: FakeLangfuse) -> None:
+    """Also what still waited for room in memory: nobody can read it again."""
+    # covers FDS-01, FDS-02, PRC-02
+    expected = read_and_deleted(host, langfuse, "spill_after_seconds = 600")
+    host.stop()
+    langfuse.script("")
+    assert host.run("run", "--once").returncode == 0
+    assert lost_and_found(expected, received_spans(host.directory / "received.jsonl")).nothing_lost
+
+
+def test_a_reload_goes_on_with_a_deleted_file_for_which_the_outbox_was_full(
+    host: Host, langfuse: FakeLangfuse
+) -> None:
+    """The very reload that makes room: what was read and is not on disk is read again."""
+    # covers FDS-01, FDS-02, PRC-05
+    limits = "batch_max_bytes = 65_536", "outbox_max_bytes = 65_536", "spill_after_seconds = 600"
+    expected = read_and_deleted(host, langfuse, *limits)
+    wait_until(lambda: "the outbox is full" in host.messages.read_text(), "the outbox to be full")
+    langfuse.script("")
+    host.configure(langfuse, "[tailing]", "scan_interval_seconds = 0.2")
+    assert host.daemon is not None
+    host.daemon.send_signal(signal.SIGHUP)
+    wait_until(lambda: expected <= langfuse.span_ids(), "all lines")
+    wait_until(lambda: host.open_logs() == [], "the descriptor to be closed")

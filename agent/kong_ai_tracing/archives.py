@@ -7,7 +7,7 @@ was compressed meanwhile is recognised by its content.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -137,7 +137,7 @@ class Archives:
     def current_path(self) -> str:
         return self._current.record.path if self._current else self._elsewhere
 
-    async def scan(self) -> ScanResult:
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
         """All files are announced at once; later scans only bring what was noticed while reading."""
         records = [] if self._announced else [archive.record for archive in self._archives]
         self._announced = True

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from msgspec import Struct, field
 
@@ -89,27 +89,30 @@ class Catalog:
         """Go on with the descriptors of an earlier reader: some of their files may have no name any more."""
         while self._open_before:
             earlier = self._open_before.pop()
-            record = self._table.missing.get(earlier.file_id)
-            if (
-                record is None
-                or not self._patterns.covers(record.path)
-                or not self._take_over(earlier, record)
-            ):
+            if not self._patterns.covers(earlier.path) or not self._take_over(earlier):
                 earlier.close()
 
-    def _take_over(self, earlier: Stream, record: FileRecord) -> bool:
-        """From where the record says: what was read behind that may not have been settled."""
-        fd = earlier.fd
+    def _take_over(self, earlier: Stream) -> bool:
+        """From where the record says: what was read behind that may not have been settled.
+
+        A file without one was new, and nothing of it is settled.
+        """
+        fd, record = earlier.fd, self._table.missing.get(earlier.file_id)
         try:
             seen = see(fd, generation_of(fd), os.fstat(fd))
-            if recognise(record, seen, fd) != "same":
+            if record is not None and recognise(record, seen, fd) != "same":
                 return False
         except OSError:
             return False
-        stream = known_stream(record, family_of(record.path))
-        stream.attach(fd, seen, earlier.path)
+        if record is None:
+            stream = self._table.start(fd, seen, earlier.path, earlier.family, earlier.started_offset)
+        else:
+            stream = known_stream(record, family_of(record.path))
+            stream.attach(fd, seen, earlier.path)
+            # What was there before is no sign that somebody still writes to a deleted file.
+            stream.size = earlier.size
+            self._table.enter(stream)
         stream.outlived = earlier.outlived
-        self._table.enter(stream)
         return True
 
     def close(self) -> None:
@@ -117,8 +120,8 @@ class Catalog:
         while self._open_before:
             self._open_before.pop().close()
 
-    def scan(self) -> ScanResult:
-        """Look at the directories and at every open file."""
+    def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
+        """Look at the directories and at every open file. No stream of `unwritten` is done."""
         table = self._table
         table.scan_number += 1
         for stream in list(table.streams.values()):
@@ -138,7 +141,7 @@ class Catalog:
         for candidate in unknown:
             self._handle(candidate, adopt=True)
         self._note_stillness()
-        settle(table, self._sight, self._patterns.covers)
+        settle(table, self._sight, self._patterns.covers, unwritten)
         return ScanResult(
             notices=table.notices.take(),
             records=table.take_records(),

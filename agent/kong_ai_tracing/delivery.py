@@ -154,16 +154,16 @@ class Delivery:
             return "sending"
         return None
 
-    async def submit(self, batch: Batch) -> None:
-        """Take over a batch; waits while too much is on the way already, or too much was for its rate."""
-        if self._throttle is not None and batch.body is not None:
+    async def submit(self, batch: Batch, *, at_once: bool = False) -> None:
+        """Take over a batch; waits while too much is on the way already, or too much was for its rate.
+
+        `at_once`: it waits for nothing, because `finish` is to follow.
+        """
+        if self._throttle is not None and batch.body is not None and not at_once:
             await self._throttle.leave(batch.body.spans)
         async with self._moved:
-            with self.health.timed_pause():
-                await self._moved.wait_for(
-                    lambda: self.pause_reason is None and self._has_written_media(batch)
-                )
-            self.health.tell_resumed(self.pause_reason)
+            if not at_once:
+                await self._room_for_batch(batch)
             if batch.body is None:
                 self._settlement.nothing_to_send(batch)
             else:
@@ -171,6 +171,11 @@ class Delivery:
                 if batch.new_roots:
                     self._ledger.announce(batch.number, batch.new_roots)
             self._moved.notify_all()
+
+    async def _room_for_batch(self, batch: Batch) -> None:
+        with self.health.timed_pause():
+            await self._moved.wait_for(lambda: self.pause_reason is None and self._has_written_media(batch))
+        self.health.tell_resumed(self.pause_reason)
 
     async def room_for(self, size: int) -> None:
         """Wait until there is room for so much, or nothing is left in memory that could leave it."""
@@ -203,6 +208,10 @@ class Delivery:
             self._ledger.keep_whole(file_ids)
             self._moved.notify_all()
         self._ledger.hurry()
+
+    def unwritten_files(self) -> set[int]:
+        """The files that batches have progress of which is not on disk."""
+        return self._settlement.unsettled_files() | self._ledger.unwritten_files()
 
     async def run(self) -> None:
         """Deliver until cancelled. Raises StoreError when the store turns out to be damaged."""

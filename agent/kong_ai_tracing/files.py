@@ -13,7 +13,7 @@ import os
 import resource
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -177,10 +177,14 @@ class LogFiles:
         """A read has met something that only a scan can settle: best done now rather than when it is due."""
         return self._wants_scan
 
-    async def scan(self) -> ScanResult:
-        """Find new, renamed, cut and deleted files. Its records must be stored before their positions."""
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
+        """Find new, renamed, cut and deleted files. Its records must be stored before their positions.
+
+        `unwritten`: files of which lines were given out that are not on disk. They stay open, even deleted
+        ones: whoever goes on from what is on disk needs them.
+        """
         async with self._lock:
-            result = await to_its_end(asyncio.to_thread(self._look))
+            result = await to_its_end(asyncio.to_thread(self._look, unwritten))
             self._wants_scan = False
             early, self._early = self._early, None
             return result if early is None else _joined(early, result)
@@ -236,8 +240,8 @@ class LogFiles:
             self._catalog.close()
             self._table.close(leave_plain=self._leaves_open)
 
-    def _look(self) -> ScanResult:
-        result = self._catalog.scan()
+    def _look(self, unwritten: Collection[int] = ()) -> ScanResult:
+        result = self._catalog.scan(unwritten)
         self._rotation.observe(self._table.streams.values())
         result.notices += self._told_risks()
         result.rotations = self._rotation.take_changed()

@@ -191,6 +191,11 @@ class Ledger:
         """What is settled and not on disk, after `write` found the store damaged."""
         return self._next
 
+    def unwritten_files(self) -> set[int]:
+        """The files of which a position is settled and not on disk."""
+        commits = (self._next, self._writing) if self._writing is not None else (self._next,)
+        return {file_id for commit in commits for file_id in commit.progress.positions}
+
     async def body(self, number: int) -> Body | None:
         """A spilled body; None when it rotted on the disk, and was set aside."""
         return await self._on_store(lambda: self._store.body(number))

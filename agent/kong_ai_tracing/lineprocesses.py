@@ -12,7 +12,7 @@ import logging
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Protocol
 
 from msgspec import msgpack
@@ -45,7 +45,7 @@ class Source(Protocol):
     @property
     def wants_scan(self) -> bool: ...
 
-    async def scan(self) -> ScanResult: ...
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult: ...
 
     async def read(self) -> Chunk | None: ...
 
@@ -78,8 +78,8 @@ class ReadAhead:
     def wants_scan(self) -> bool:
         return self._source.wants_scan
 
-    async def scan(self) -> ScanResult:
-        return await self._source.scan()
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
+        return await self._source.scan(unwritten)
 
     async def reread(self, origin: Origin) -> Line | None:
         return await self._source.reread(origin)

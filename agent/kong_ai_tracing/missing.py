@@ -9,7 +9,7 @@ because other files come and go all the time, patience ends as well.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Container
+from collections.abc import Callable, Collection, Container
 
 from kong_ai_tracing.identity import FileRecord
 from kong_ai_tracing.streams import Stream
@@ -43,9 +43,16 @@ class Sight(Container[str]):
         return self.complete and os.path.split(path)[0] in self.still
 
 
-def settle_missing(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> None:
-    """What is to become of the files that were not found. `covers`: does a pattern ask for this path?"""
+def settle_missing(
+    table: StreamTable, sight: Sight, covers: Callable[[str], bool], unwritten: Collection[int]
+) -> None:
+    """What is to become of the files that were not found.
+
+    `covers`: does a pattern ask for this path? `unwritten`: those that cannot be done yet.
+    """
     for record in list(table.missing.values()):
+        if record.file_id in unwritten:
+            continue
         holder = table.by_key.get((record.device, record.inode))
         if covers(record.path):
             if record.path in sight and table.lost_at_scan.get(record.file_id) != table.scan_number:

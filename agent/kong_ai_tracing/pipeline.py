@@ -57,7 +57,9 @@ class Source(Protocol):
         """True when reading met something that only a scan can settle."""
         ...
 
-    async def scan(self) -> ScanResult: ...
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
+        """`unwritten`: files of which lines were given out that are not on disk; none of them is done."""
+        ...
 
     async def read(self) -> Chunk | None: ...
 
@@ -65,13 +67,19 @@ class Source(Protocol):
 class Submission(Protocol):
     """Where batches go."""
 
-    async def submit(self, batch: Batch) -> None: ...
+    async def submit(self, batch: Batch, *, at_once: bool = False) -> None:
+        """Waits for room, if not `at_once`."""
+        ...
 
     async def room_for(self, size: int) -> None: ...
 
     async def written(self) -> None: ...
 
     async def secure(self, file_ids: Collection[int]) -> None: ...
+
+    def unwritten_files(self) -> set[int]:
+        """The files that batches have progress of which is not on disk."""
+        ...
 
     def note_rotations(self, rotations: Iterable[Rotations]) -> None: ...
 
@@ -144,9 +152,8 @@ class Pipeline:
         """Whether a batch was filled since all was read the last time."""
         self._scan_due_at = clock()
         self._waits = Waits(clock)
-        self._seen_meanwhile: list[ScanResult] = []
-        self._left_behind = False
-        """Whether lines that were given out are in no batch, because reading was to end."""
+        self._in_hand: set[int] = set()
+        """The files of the chunk on its way, and of the batch that waits for room."""
         self._reread: Rereader
         self._out_of_sight: list[HeldCall] = []
         """Calls of an earlier run whose lines could not be read again yet."""
@@ -205,7 +212,8 @@ class Pipeline:
             if not await self._step():
                 await self._rest()
         if last_look is not None:
-            await self._look_last(last_look)
+            # All that was given out is in the open batch, or with the delivery: which settle in this order.
+            self._take_scan(await last_look())
         await self._close_batch()
         self._waits.over()
 
@@ -214,7 +222,7 @@ class Pipeline:
         await self._begin()
         while not self.stopping and await self._step():
             pass
-        await self._look_last(self._source.scan)  # what was noticed since the last one
+        self._take_scan(await self._source.scan())  # what was noticed since the last one
         if not self.stopping:
             await self._release(at_once=True)
         await self._close_batch()
@@ -248,7 +256,6 @@ class Pipeline:
     async def _step(self) -> bool:
         """Carry one chunk along the way. False when nothing is unread."""
         self._waits.note_step()
-        self._take_seen_meanwhile()
         if self._clock() >= self._scan_due_at or self._source.wants_scan:
             await self._scan()
         chunk = await self._source.read()
@@ -263,19 +270,17 @@ class Pipeline:
         items, readings = chunk.items, chunk.readings if isinstance(chunk, ReadChunk) else []
         items.reverse()
         readings.reverse()
+        self._in_hand = {chunk.file_id}
+        # To its end, also when reading is to stop: its file may be gone by the next start.
         while items:
             if len(items[-1].data) > _HEAVY_BYTES:
                 await self._make_way(len(items[-1].data))
-                if self.stopping:
-                    break
             readings = readings or self._reader.read_few(items)
             self._carry(items, readings)
             if self._gathering.full or self._progress.media_bytes >= _MAX_MEDIA_BYTES:
                 self._filled = True
                 await self._close_batch()
-                if self.stopping:
-                    break
-        self._left_behind = bool(items)
+        self._in_hand = set()
         return True
 
     async def _make_way(self, size: int) -> None:
@@ -414,61 +419,51 @@ class Pipeline:
         for file_id, (end, tail) in self._ends.items():
             progress.positions[file_id] = Position(file_id, end, marker_of(tail))
         self._ends = {}
-        await self._see_through(self._delivery.submit(self._gathering.close()))
+        batch, others = self._gathering.close(), self._in_hand
+        self._in_hand = others | batch.progress.positions.keys()
+        if not await self._see_through(self._delivery.submit(batch)):
+            # Reading ends, and the delivery writes down what it has: so this must be with it.
+            await self._delivery.submit(batch, at_once=True)
+        self._in_hand = others
 
-    async def _see_through(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for the delivery, which may have no room for as long as Langfuse or the disk are away."""
-        await self._waits.see_through(
+    async def _see_through(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Wait for the delivery, which may have no room for as long as Langfuse or the disk are away.
+
+        False when reading is to end, and the wait was given up.
+        """
+        return await self._waits.see_through(
             work, interval_seconds=self._rhythm.scan_interval_seconds, meanwhile=self._look_meanwhile
         )
 
     async def _look_meanwhile(self) -> None:
         """While the delivery has no room, rotated files are still found and held open."""
         self._delivery.tell_pause()
-        result = await self._source.scan()
-        self._tell(result)
-        self._seen_meanwhile.append(result)
-        if result.vanishing:
-            await self._delivery.secure(result.vanishing)
+        if leaving := await self._look():
+            await self._delivery.secure(leaving)
 
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
-        result = await self._source.scan()
-        self._tell(result)
-        self._take_scan(result)
+        leaving = await self._look()
         await self._look_for_out_of_sight()
-        if leaving := {*result.vanishing, *result.retired}:
+        if leaving:
+            await self._delivery.secure(leaving)  # which makes room for the rest of it
             await self._close_batch()
             await self._delivery.secure(leaving)
 
-    def _tell(self, result: ScanResult) -> None:
-        for notice in result.notices:
-            log.warning("file.%s path=%s note=%r", notice.kind, notice.path, notice.message)
-        if result.rotations:
-            self._delivery.note_rotations(result.rotations)
-
-    async def _look_last(self, look: Callable[[], Awaitable[ScanResult]]) -> None:
-        """Files of which lines are left behind are not done: then nothing is settled any more."""
-        if not self._left_behind:
-            self._take_seen_meanwhile()
-            result = await look()
-            self._tell(result)
-            self._take_scan(result)
-
-    def _take_seen_meanwhile(self) -> None:
-        """What scans found while lines waited for room: not before those lines are in a batch.
-
-        A file that was given out to its end is done, for a scan. If that were settled before its last lines
-        are, a crash in between would lose them, although they stand in a compressed file.
-        """
-        for result in self._seen_meanwhile:
-            self._take_scan(result)
-        self._seen_meanwhile.clear()
+    async def _look(self) -> set[int]:
+        """Find out which files there are; gives those whose lines another run may not find."""
+        unwritten = self._in_hand | self._ends.keys() | self._delivery.unwritten_files()
+        result = await self._source.scan(unwritten)
+        self._take_scan(result)
+        return {*result.vanishing, *result.retired}
 
     def _take_scan(self, result: ScanResult) -> None:
         for notice in result.notices:
+            log.warning("file.%s path=%s note=%r", notice.kind, notice.path, notice.message)
             if notice.lost_bytes:
                 self._progress.counts["bytes_lost"] += notice.lost_bytes
+        if result.rotations:
+            self._delivery.note_rotations(result.rotations)
         for record in result.records:
             self._progress.records[record.file_id] = record
         self._progress.looks.extend(result.looks)

@@ -56,6 +56,14 @@ class Settlement:
             return False
         return self._ledger.outbox_bytes + missing > self._limits.outbox_max_bytes
 
+    def unsettled_files(self) -> set[int]:
+        """The files of which it has not moved to the end of a batch."""
+        progress = [
+            *self._acknowledged.values(),
+            *(live.batch.progress for live in self._outgoing.live.values()),
+        ]
+        return {file_id for each in progress for file_id in each.positions}
+
     def nothing_to_send(self, batch: Batch) -> None:
         """A batch without a body has ended when all before it have."""
         self._acknowledged[batch.number] = batch.progress

@@ -7,7 +7,7 @@ the old one; what is left of the copies then says whether they go on waiting; na
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kong_ai_tracing.copies import Copy, common_length
 from kong_ai_tracing.identity import ENDLESS, digest_of, generation_of, line_start, see
@@ -48,11 +48,17 @@ def begin_anew(table: StreamTable) -> None:
         table.start(fd, seen, stream.path, stream.family, start)
 
 
-def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> None:
-    """Bring the table up to date with what a scan saw. `covers`: does a pattern ask for this path?"""
+def settle(
+    table: StreamTable, sight: Sight, covers: Callable[[str], bool], unwritten: Collection[int] = ()
+) -> None:
+    """Bring the table up to date with what a scan saw.
+
+    `covers`: does a pattern ask for this path? `unwritten`: the streams of which lines were given out that
+    are not on disk. They cannot be done yet.
+    """
     for stream in list(table.streams.values()):
         if stream.broken is not None and not stream.is_open:
-            _settle_orphan(table, stream, sight)
+            _settle_orphan(table, stream, sight, is_written=stream.file_id not in unwritten)
     for copy in list(table.copies.values()):
         if copy.seen.compressed:
             _settle_compressed_copy(table, copy, sight)
@@ -60,19 +66,23 @@ def settle(table: StreamTable, sight: Sight, covers: Callable[[str], bool]) -> N
             _settle_copy(table, copy, sight)
     for stream in list(table.streams.values()):
         _settle_name(table, stream, sight)
+        if stream.file_id in unwritten:
+            continue
         if stream.compressed and stream.is_open and stream.links:
             _settle_compressed(table, stream)
         elif stream.is_open and stream.links == 0:
             _settle_deleted(table, stream, sight)
         elif not stream.is_open and stream.broken is None:
             _settle_closed(table, stream, sight)
-    settle_missing(table, sight, covers)
+    settle_missing(table, sight, covers, unwritten)
 
 
-def _settle_orphan(table: StreamTable, stream: Stream, sight: Sight) -> None:
+def _settle_orphan(table: StreamTable, stream: Stream, sight: Sight, *, is_written: bool) -> None:
     """A stream whose file was cut goes on in a copy of its content, or ends when there is none."""
     copies = [copy for copy in table.copies.values() if copy.original is stream]
     copy = min(copies, key=lambda copy: copy.seen.compressed, default=None)
+    if copy is None and not is_written:
+        return
     if copy is None and stream.binary:
         table.retire(stream)
         return

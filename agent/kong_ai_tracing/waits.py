@@ -67,9 +67,11 @@ class Waits:
         *,
         interval_seconds: float,
         meanwhile: Callable[[], Awaitable[None]],
-    ) -> None:
-        """Wait for work that may take very long, and do `meanwhile` now and then. The work is cancelled when
-        `stop` came first."""
+    ) -> bool:
+        """Wait for work that may take very long, and do `meanwhile` now and then; gives whether it was done.
+
+        The work is cancelled when `stop` came first.
+        """
         task = asyncio.ensure_future(work)
         try:
             while True:
@@ -81,6 +83,8 @@ class Waits:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
+            return True
+        return False
 
 
 class Pauses:

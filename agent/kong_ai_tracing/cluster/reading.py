@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -259,7 +259,7 @@ class _Nothing:
     def __init__(self, found: ScanResult) -> None:
         self._found: ScanResult | None = found
 
-    async def scan(self) -> ScanResult:
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
         found, self._found = self._found, None
         return found or ScanResult(notices=[], records=[], retired=[], vanishing=[])
 
@@ -273,5 +273,5 @@ class _Left(Collected):
     def __init__(self) -> None:
         super().__init__(Apart())
 
-    async def submit(self, batch: Batch) -> None:
+    async def submit(self, batch: Batch, *, at_once: bool = False) -> None:
         self.batches.append(batch)

@@ -61,7 +61,7 @@ class Collected:
         self.batches: list[Batch] = []
         self.settles = Progress()
 
-    async def submit(self, batch: Batch) -> None:
+    async def submit(self, batch: Batch, *, at_once: bool = False) -> None:
         progress, later = batch.progress, self.settles
         later.positions.update(progress.positions)
         later.calls.update(progress.calls)
@@ -81,6 +81,10 @@ class Collected:
 
     async def secure(self, file_ids: Collection[int]) -> None:
         """Nothing vanishes."""
+
+    def unwritten_files(self) -> set[int]:
+        """None is asked for."""
+        return set()
 
     def note_rotations(self, rotations: Iterable[Rotations]) -> None:
         """Archives do not rotate."""
@@ -103,7 +107,7 @@ class _Limited:
         self._archives = archives
         self._left = max_bytes
 
-    async def scan(self) -> ScanResult:
+    async def scan(self, unwritten: Collection[int] = ()) -> ScanResult:
         return await self._archives.scan()
 
     async def read(self) -> Chunk | None:
