@@ -227,7 +227,9 @@ def test_hanging_requests_do_not_keep_the_server_from_stopping():
     with FakeLangfuse() as langfuse:
         langfuse.script("hang")
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(langfuse.url + OTLP, json=export(span()), auth=KEYS, timeout=0.2)
+            httpx.post(
+                langfuse.url + OTLP, json=export(span()), auth=KEYS, timeout=httpx.Timeout(60, read=0.2)
+            )
     assert time.monotonic() - started < 30
 
 
@@ -252,9 +254,9 @@ def test_version_4_refuses_traces_inside_a_207(langfuse, client):
 def test_older_servers_take_batches_and_know_no_otlp():
     """What a client must cope with on version 3."""
     with FakeLangfuse(version="3.20.0", has_otlp=False, takes_batches=True) as langfuse:
-        assert httpx.post(langfuse.url + OTLP, json=export(span()), auth=KEYS).status_code == 404
+        assert httpx.post(langfuse.url + OTLP, json=export(span()), auth=KEYS, timeout=60).status_code == 404
         batch = {"batch": [{"id": "1", "type": "trace-create", "body": {"id": "t"}}]}
-        assert not httpx.post(langfuse.url + BATCH, json=batch, auth=KEYS).json()["errors"]
+        assert not httpx.post(langfuse.url + BATCH, json=batch, auth=KEYS, timeout=60).json()["errors"]
         assert [each["body"]["id"] for each in langfuse.events] == ["t"]
 
 
@@ -272,10 +274,10 @@ def test_as_a_process_it_records_what_other_processes_can_read(tmp_path):
     command = [sys.executable, str(program), "--record", str(record), "--script", "500"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         url = process.stdout.readline().strip()
-        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS).status_code == 500
-        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS).status_code == 200
+        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS, timeout=60).status_code == 500
+        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS, timeout=60).status_code == 200
         assert json.loads(record.read_text())["spanId"] == span()["spanId"]
         httpx.post(url + "/fake/script", content="503")
-        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS).status_code == 503
+        assert httpx.post(url + OTLP, json=export(span()), auth=KEYS, timeout=60).status_code == 503
         process.send_signal(signal.SIGTERM)
         assert process.wait(90) == 0

@@ -47,6 +47,7 @@ def test_it_is_readable_for_everybody_and_runs_nothing(host: Watched, scheme: st
         asked: list[str] = []
         page.on("console", lambda message: complaints.append(message.text))
         page.on("request", lambda request: asked.append(request.url))
+        page.route("**/", _without_loading_anew)
         page.goto(f"http://127.0.0.1:{host.port}/")
         assert page.title() == "Traces do not flow - kong-ai-tracing"
         assert "refuses until somebody acts: 401" in page.inner_text("main")
@@ -60,6 +61,15 @@ def test_it_is_readable_for_everybody_and_runs_nothing(host: Watched, scheme: st
         report = Axe().run(page)
         assert report.violations_count == 0, report.generate_report()
         browser.close()
+
+
+def _without_loading_anew(route) -> None:
+    """It is looked at for longer than the five seconds after which it goes for another one."""
+    answer = route.fetch()
+    assert answer.headers["refresh"]
+    route.fulfill(
+        response=answer, headers={name: value for name, value in answer.headers.items() if name != "refresh"}
+    )
 
 
 def _ground(page) -> str:

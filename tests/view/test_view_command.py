@@ -25,10 +25,14 @@ def count(client):
     return len(Document(client.get("/").text).traces)
 
 
-def private_stores():
-    import tempfile
+@pytest.fixture(autouse=True)
+def temporary(tmp_path_factory, monkeypatch):
+    """A folder of its own: the viewers of others come and go in the one for all."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path_factory.mktemp("tmp")))
 
-    return set(Path(tempfile.gettempdir()).glob("kong-ai-tracing-view-*"))
+
+def private_stores():
+    return set(Path(os.environ["TMPDIR"]).glob("kong-ai-tracing-view-*"))
 
 
 def test_plain_and_compressed_logs_are_read_and_plain_ones_followed(tmp_path):
