@@ -17,19 +17,18 @@ from kong_ai_tracing.checks.findings import Surroundings
 from kong_ai_tracing.checks.viewers import Viewer
 
 _WRITER = """
-import os, sys, time
+import os, sys
 log, reopen = sys.argv[1], sys.argv[2] == "reopen"
 def opened():
     return os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640)
 fd = None if reopen else opened()
-print("ready", flush=True)
-while True:
+for _ in sys.stdin:
     if reopen:
         fd = opened()
     os.write(fd, b"{}\\n")
     if reopen:
         os.close(fd)
-    time.sleep(0.05)
+    print("written", flush=True)
 """
 
 
@@ -45,11 +44,17 @@ class Gateway:
 
     def start(self, *, reopen: bool) -> subprocess.Popen[str]:
         command = [sys.executable, "-c", _WRITER, str(self.log), "reopen" if reopen else "keep"]
-        worker = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert worker.stdout is not None
-        assert worker.stdout.readline() == "ready\n"
+        worker = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.workers.append(worker)
+        self.write(worker)
         return worker
+
+    def write(self, worker: subprocess.Popen[str]) -> None:
+        """A line; before and after that the worker is at rest, and what it has open does not change."""
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        print(file=worker.stdin, flush=True)
+        assert worker.stdout.readline() == "written\n"
 
     def rotate_by(self, directives: str) -> None:
         (self.etc / "logrotate.conf").write_text(f"{self.log} {{\n{directives}\n}}\n")
@@ -116,10 +121,11 @@ def test_a_log_that_is_kept_open_and_rotated_by_rename_is_a_warning_before_it_ha
 def test_workers_that_reopen_their_log_are_fine(gateway):
     """Nothing is said against the recommended setting, rotated or not."""
     gateway.rotate_by("daily\ncreate\ndelaycompress")
-    gateway.start(reopen=True)
+    worker = gateway.start(reopen=True)
     assert gateway.problems() == set()
     gateway.log.rename(gateway.rotated)
-    eventually(gateway.log.exists)
+    gateway.write(worker)
+    assert gateway.log.exists()
     assert gateway.problems() == set()
 
 
