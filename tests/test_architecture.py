@@ -31,7 +31,7 @@ ORDER = """
     transports httpclient answers ingestion
     localrecords localsearch localsummary localschema localstore langfuse local
     mediaclient throttle ledger uploads outgoing company settlement deliveryhealth spilling delivery
-    gathering waits linereader alone pipeline
+    gathering logtime waits linereader heldcalls alone pipeline
     archivelooks archives archivepaths
     config projects signals logs assembly
     statussentence sdnotify heartbeat

@@ -16,17 +16,16 @@ from typing import Any, Protocol, cast
 from msgspec import Struct
 
 from kong_ai_tracing.batches import Batch, Batcher
-from kong_ai_tracing.calls import AICall
 from kong_ai_tracing.files import Chunk, Passed, ScanResult
 from kong_ai_tracing.gathering import Gathering
+from kong_ai_tracing.heldcalls import HeldCalls, Rereader
 from kong_ai_tracing.identity import Position
 from kong_ai_tracing.linereader import Kind, LineReader, ReadChunk, Reading
-from kong_ai_tracing.lines import Line, Origin, OutOfSightError, OversizedLine, SetAside, marker_of
+from kong_ai_tracing.lines import Line, OversizedLine, SetAside, marker_of
+from kong_ai_tracing.logtime import LogTime
 from kong_ai_tracing.progress import Progress
-from kong_ai_tracing.protection import SAMPLED_OUT
 from kong_ai_tracing.rotationrisk import Rotations
 from kong_ai_tracing.store import Restored
-from kong_ai_tracing.storerows import HeldCall
 from kong_ai_tracing.traces import Grouping
 from kong_ai_tracing.waits import Pauses, Waits
 
@@ -36,7 +35,6 @@ _MAX_MEDIA_BYTES = 4 << 20
 """With so many bytes to upload a batch is closed."""
 _HEAVY_BYTES = 1 << 20
 """A longer line is read when what was read before has left the memory, or nearly so."""
-_FUTURE_TOLERANCE_MS = 60_000
 _EVENT_PAUSE_SECONDS = 0.05
 _TICK_SECONDS = 0.001
 """Groups wait in whole milliseconds: a wait for one ends when its time is over."""
@@ -108,12 +106,6 @@ class Wake(Protocol):
         ...
 
 
-class Rereader(Protocol):
-    async def __call__(self, origin: Origin) -> Line | None:
-        """An earlier line; None when it is gone. Raises OutOfSightError when that cannot be said yet."""
-        ...
-
-
 class Rhythm(Struct, frozen=True):
     """How often to look for new bytes and for new files."""
 
@@ -145,8 +137,8 @@ class Pipeline:
         self._clock = clock
         self._ends: dict[int, tuple[int, bytes]] = {}
         """Of each file, where the newest line that the open batch covers ends, and its last bytes."""
-        self._log_now_ms = 0
-        self._idle_since: float | None = None
+        self._log_time = LogTime(clock)
+        self._held_calls = HeldCalls(reader, self._gathering, self._log_time)
         self._pauses = Pauses(rhythm.poll_interval_seconds)
         self._filled = False
         """Whether a batch was filled since all was read the last time."""
@@ -154,56 +146,15 @@ class Pipeline:
         self._waits = Waits(clock)
         self._in_hand: set[int] = set()
         """The files of the chunk on its way, and of the batch that waits for room."""
-        self._reread: Rereader
-        self._out_of_sight: list[HeldCall] = []
-        """Calls of an earlier run whose lines could not be read again yet."""
         self.following = False
         """True when it is on disk which files there are: nothing that is written from now on is missed."""
         self.finished = False
         """True when `run_to_end` has given everything there was to the delivery."""
 
     async def restore(self, restored: Restored, reread: Rereader) -> None:
-        """Take up the calls that waited for company when an earlier run ended."""
+        """Take up what an earlier run knew of its traces, and the calls that waited for company."""
         self._gathering.restore(restored.remembered, restored.roots)
-        self._reread = reread
-        for held in restored.held:
-            self._waits.note_step()
-            if held.call is None:
-                await self._take_up(held)
-            else:
-                self._hold(held.call)
-
-    async def _take_up(self, held: HeldCall) -> None:
-        """Read a call again of which only its place was written down."""
-        try:
-            line = await self._reread(held.origin)
-        except OutOfSightError:
-            self._out_of_sight.append(held)
-            return
-        self._progress.released.add(held.call_id)  # its place; what follows may write it down anew
-        protected = None if line is None else self._reader.call(line, held.call_id)
-        if protected is None:
-            log.error("held.lost file=%s offset=%d", held.origin.file, held.origin.offset)
-            self._progress.counts["calls_lost"] += 1
-            self._progress.set_aside.append(SetAside(held.origin, "gone before it was delivered"))
-            return
-        self._progress.add_media(protected.media)  # a repeat, which Langfuse knows
-        if not protected.calls:
-            self._progress.counts[SAMPLED_OUT] += 1
-        for call in protected.calls:
-            self._progress.held[call.id] = call
-            self._hold(call)
-
-    def _hold(self, call: AICall) -> None:
-        """A call that an earlier run held."""
-        self._advance_log_time(call.observation.ended_at_ms)
-        self._gathering.hold([call], self._log_now_ms)
-
-    async def _look_for_out_of_sight(self) -> None:
-        """After a scan: files that were not there when we began may have turned up, or be gone for good."""
-        left, self._out_of_sight = self._out_of_sight, []
-        for held in left:
-            await self._take_up(held)
+        await self._held_calls.restore(restored.held, reread, self._waits.note_step)
 
     async def run_live(self, last_look: Callable[[], Awaitable[ScanResult]] | None = None) -> None:
         """Follow the source until `stop`; `last_look` says then which files are done."""
@@ -261,9 +212,7 @@ class Pipeline:
         chunk = await self._source.read()
         if chunk is None:
             return False
-        if self._idle_since is not None:
-            self._pass_time()
-            self._idle_since = None
+        self._log_time.end_idle()
         self._wake.note_lines(chunk.file_id)
         if chunk.passed is not None:
             self._pass_over(chunk.passed)
@@ -290,7 +239,7 @@ class Pipeline:
 
     async def _rest(self) -> None:
         """Nothing to read: let waiting groups and the open batch come of age, then wait for more."""
-        self._pass_time()
+        self._log_time.pass_idle()
         await self._release()
         pause_seconds = self._pauses.next_seconds(much_came=self._filled or self._gathering.large)
         self._filled = False
@@ -317,16 +266,7 @@ class Pipeline:
         """How long it is until a batch shall be closed; None when no call waits."""
         if self._gathering.full:
             return 0.0
-        return self._gathering.sends_in_seconds(self._log_now_ms, at_once=self._delivery.idle)
-
-    def _pass_time(self) -> None:
-        """Since the reader caught up with the log, time has passed in both: whatever came, or nothing."""
-        now = self._clock()
-        if self._idle_since is None:
-            self._idle_since = now
-        passed_ms = int((now - self._idle_since) * 1000)
-        self._log_now_ms += passed_ms
-        self._idle_since += passed_ms / 1000  # what is left of a millisecond counts the next time
+        return self._gathering.sends_in_seconds(self._log_time.now_ms, at_once=self._delivery.idle)
 
     def _pass_over(self, passed: Passed) -> None:
         """What was delivered before is not sent again, and counts."""
@@ -376,29 +316,24 @@ class Pipeline:
             self._set_aside(each)
         for calls in reading.groups:
             counts["calls"] += len(calls)
-            self._advance_log_time(calls[0].observation.ended_at_ms)
-            self._gathering.add(calls, self._log_now_ms)
+            self._log_time.advance(calls[0].observation.ended_at_ms)
+            self._gathering.add(calls, self._log_time.now_ms)
         if reading.encoded is not None:
             counts["calls"] += sum(reading.encoded.calls)
-            self._advance_log_time(reading.encoded.ended_at_ms)
-            self._gathering.add_encoded(reading.encoded, self._log_now_ms)
+            self._log_time.advance(reading.encoded.ended_at_ms)
+            self._gathering.add_encoded(reading.encoded, self._log_time.now_ms)
 
     async def _release(self, *, at_once: bool = False) -> None:
         """Let the groups go whose waiting is over, in as many batches as they fill."""
-        self._gathering.fill(self._log_now_ms, at_once=at_once)
+        self._gathering.fill(self._log_time.now_ms, at_once=at_once)
         while self._gathering.full and not self.stopping:
             await self._close_batch()
-            self._gathering.fill(self._log_now_ms, at_once=at_once)
+            self._gathering.fill(self._log_time.now_ms, at_once=at_once)
 
     def _set_aside(self, item: SetAside) -> None:
         # Without the offset, so that many such lines of one file are told in few words; the store has it.
         log.warning("line.set_aside file=%s reason=%r", item.origin.file, item.reason)
         self._progress.set_aside.append(item)
-
-    def _advance_log_time(self, ended_at_ms: int) -> None:
-        """Groups wait in the time of the log, so that history is grouped as it was live."""
-        if ended_at_ms > self._log_now_ms and ended_at_ms <= time.time() * 1000 + _FUTURE_TOLERANCE_MS:
-            self._log_now_ms = ended_at_ms
 
     # -- spans → batches → delivery
 
@@ -444,7 +379,7 @@ class Pipeline:
     async def _scan(self) -> None:
         self._scan_due_at = self._clock() + self._rhythm.scan_interval_seconds
         leaving = await self._look()
-        await self._look_for_out_of_sight()
+        await self._held_calls.look_again()
         if leaving:
             await self._delivery.secure(leaving)  # which makes room for the rest of it
             await self._close_batch()

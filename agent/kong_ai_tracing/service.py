@@ -12,10 +12,11 @@ from kong_ai_tracing import assembly
 from kong_ai_tracing.config import Config
 from kong_ai_tracing.delivery import Delivery, Destination
 from kong_ai_tracing.files import ScanResult
+from kong_ai_tracing.heldcalls import Rereader
 from kong_ai_tracing.linereader import LineReader
 from kong_ai_tracing.lines import Line, Origin
 from kong_ai_tracing.matching import Match
-from kong_ai_tracing.pipeline import Pipeline, Rereader, Source
+from kong_ai_tracing.pipeline import Pipeline, Source
 from kong_ai_tracing.selection import Selection
 from kong_ai_tracing.store import Commit, Restored, Store
 from kong_ai_tracing.throttle import Throttle

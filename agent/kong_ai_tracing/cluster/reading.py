@@ -25,7 +25,8 @@ from kong_ai_tracing.cluster.stretches import Apart, Collected
 from kong_ai_tracing.delivery import Delivery
 from kong_ai_tracing.errors import OperatorError
 from kong_ai_tracing.files import Chunk, ScanResult
-from kong_ai_tracing.pipeline import Pipeline, Rereader, Rhythm
+from kong_ai_tracing.heldcalls import Rereader
+from kong_ai_tracing.pipeline import Pipeline, Rhythm
 from kong_ai_tracing.progress import Progress
 from kong_ai_tracing.store import Restored
 from kong_ai_tracing.waits import Waits
