@@ -6,12 +6,14 @@ import contextlib
 import json
 import os
 import random
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from kong_writer import writer_command, written_ids
 from langfuse_server import FakeLangfuse
@@ -141,6 +143,13 @@ class Host:
             if process is not None and process.poll() is None:
                 process.kill()
                 process.wait(PATIENCE_SECONDS)
+
+
+def hold_still(process: subprocess.Popen[Any]) -> None:
+    """SIGSTOP, and it has stopped, or ended: what it was in the middle of is done."""
+    process.send_signal(signal.SIGSTOP)
+    with contextlib.suppress(ChildProcessError):
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
 
 
 def free_port() -> int:

@@ -25,7 +25,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from kong_host import Host, wait_until
+from kong_host import Host, hold_still, wait_until
 from kong_writer import (
     FORMS,
     LostAndFound,
@@ -226,7 +226,7 @@ def _rotate(host: Host, how: str, dice: random.Random, extras: Extras) -> int:
     """
     compressed = 0
     for writer in host.writers:
-        writer.send_signal(signal.SIGSTOP)
+        hold_still(writer)
     try:
         if host.log.exists():
             rotate(host.log, how, GENERATIONS)

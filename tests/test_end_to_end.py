@@ -17,7 +17,7 @@ import pytest
 
 from kong_ai_tracing import runaccount
 from kong_ai_tracing.checks import viewers
-from kong_host import PROGRAM, QUICK_SECONDS, Host, wait_until
+from kong_host import PROGRAM, QUICK_SECONDS, Host, hold_still, wait_until
 from kong_writer import kong_line, lost_and_found, observation_id, received_spans, rotate
 from langfuse_server import FakeLangfuse
 from service_manager import Manager
@@ -401,7 +401,7 @@ def test_a_deleted_file_is_read_to_its_end(host: Host, langfuse: FakeLangfuse) -
     assert host.daemon is not None
     with host.log.open("ab") as log:
         # It does not see the one without the other, however long this takes.
-        host.daemon.send_signal(signal.SIGSTOP)
+        hold_still(host.daemon)
         host.log.unlink()
         log.writelines(kong_line(1, seq) for seq in range(10, 60))
         log.flush()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from kong_host import PROGRAM, Host, wait_until
+from kong_host import PROGRAM, Host, hold_still, wait_until
 from kong_writer import kong_line, observation_id
 from langfuse_server import FakeLangfuse
 
@@ -64,7 +64,7 @@ def test_an_overflow_of_the_event_queue_hides_nothing(host: Host, langfuse: Fake
     host.start()
     wait_for(langfuse, 0)
     assert host.daemon is not None
-    host.daemon.send_signal(signal.SIGSTOP)
+    hold_still(host.daemon)
     noise = host.log.with_name("noise")
     for _ in range(events // 2 + 1_000):
         os.close(os.open(noise, os.O_WRONLY | os.O_CREAT))
