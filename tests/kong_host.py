@@ -42,6 +42,7 @@ class Host:
         self.configure(langfuse)
 
     def configure(self, langfuse: FakeLangfuse | None, *more: str, secret_key: str = "sk-lf-test") -> None:
+        self.langfuse = langfuse
         lines = [f'log_paths = ["{self.log}"]', f'state_dir = "{self.state}"']
         if not any(line.startswith("langfuse_timeout") for line in more):
             # What is not answered in time is sent again; a busy machine is not to be taken for that.
@@ -74,9 +75,12 @@ class Host:
             )
 
     def kill(self) -> None:
+        """SIGKILL; what it had sent until then is dealt with."""
         assert self.daemon is not None
         self.daemon.kill()
         self.daemon.wait(PATIENCE_SECONDS)
+        if self.langfuse is not None:
+            self.langfuse.hear_out()
 
     def stop(self) -> float:
         """SIGTERM; gives the seconds until the end."""

@@ -10,14 +10,17 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import select
 import signal
 import socket
 import ssl
 import sys
 import threading
 import time
+import urllib.request
 from base64 import b64decode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -110,6 +113,20 @@ class FakeLangfuse:
         with self._changed:
             if not self._changed.wait_for(lambda: condition(self), timeout_seconds):
                 raise TimeoutError(f"after {len(self.requests)} requests with {len(self.spans)} spans")
+
+    def hear_out(self, timeout_seconds: float = 90) -> None:
+        """Block until all is dealt with that clients sent which have ended, but for what hangs or is held.
+
+        A process that was killed may have sent what is read here only later.
+        """
+        # Connections are taken in their order: when this one is served, those before it are known.
+        with urllib.request.urlopen(f"{self.url}/api/public/health", timeout=timeout_seconds):
+            ended = self._server.ended()
+        ends = time.monotonic() + timeout_seconds
+        while self._server.is_busy_with(ended):
+            if time.monotonic() > ends:
+                raise TimeoutError("something of a client that has ended is still being dealt with")
+            time.sleep(0.01)
 
     def span_ids(self) -> set[str]:
         return {span["spanId"] for span in self.spans}
@@ -204,6 +221,25 @@ class _Server(ThreadingHTTPServer):
         self._open.discard(request)
         super().shutdown_request(request)
 
+    @contextmanager
+    def letting_wait(self, request: Any) -> Iterator[None]:
+        """Nobody waits for this connection meanwhile."""
+        self._open.discard(request)
+        yield
+        self._open.add(request)
+
+    def ended(self) -> set[socket.socket]:
+        """The connections whose clients have hung up, also when they sent something before."""
+        by_number = {connection.fileno(): connection for connection in list(self._open)}
+        by_number.pop(-1, None)
+        poll = select.poll()
+        for number in by_number:
+            poll.register(number, select.POLLRDHUP)
+        return {by_number[number] for number, _ in poll.poll(0)}
+
+    def is_busy_with(self, connections: set[socket.socket]) -> bool:
+        return bool(connections & self._open)
+
     def hang_up(self) -> None:
         for connection in list(self._open):
             try:
@@ -259,7 +295,8 @@ class _Handler(BaseHTTPRequestHandler):
             langfuse.answered(request, 413)
             return
         if answer.word == "hold":
-            answer.released.wait()
+            with self.server.letting_wait(self.request):
+                answer.released.wait()
         status, said = self._unauthorized() or (answer.status, {"message": f"scripted {answer.word}"})
         if status != 401 and answer.accepts:
             try:
@@ -288,7 +325,8 @@ class _Handler(BaseHTTPRequestHandler):
         langfuse = self.server.langfuse
         if answer.word.endswith("hang"):
             langfuse.answered(request, None)
-            langfuse.stopping.wait(answer.seconds)
+            with self.server.letting_wait(self.request):
+                langfuse.stopping.wait(answer.seconds)
         if answer.word.endswith(("hang", "cut")):
             langfuse.answered(request, None)
             self.close_connection = True

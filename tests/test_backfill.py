@@ -57,6 +57,7 @@ def killed(host: Host, langfuse: FakeLangfuse, ledger: Path, *arguments: str) ->
     finally:
         process.kill()
         process.wait(PATIENCE_SECONDS)
+        langfuse.hear_out()
         langfuse.script("")
 
 

@@ -67,6 +67,7 @@ def test_a_kill_at_this_point_loses_and_doubles_nothing(
     finally:
         doomed.kill()
         doomed.wait()
+        langfuse.hear_out()
     written = {observation_id(1, seq) for seq in range(3 * LINES)}
     # What the doomed process did not see being written is written now.
     host.write(*(line(seq) for seq in range(2 * LINES, 3 * LINES)))

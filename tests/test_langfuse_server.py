@@ -3,9 +3,11 @@
 import gzip
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
+from base64 import b64encode
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -231,6 +233,21 @@ def test_hanging_requests_do_not_keep_the_server_from_stopping():
                 langfuse.url + OTLP, json=export(span()), auth=KEYS, timeout=httpx.Timeout(60, read=0.2)
             )
     assert time.monotonic() - started < 30
+
+
+def test_what_a_client_sent_before_its_end_can_be_heard_out(langfuse):
+    """It was killed and awaits no answer; who hangs is not waited for."""
+    body = json.dumps(export(span())).encode()
+    keys = b64encode(":".join(KEYS).encode()).decode()
+    asks = f"POST {OTLP} HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {keys}\r\n"
+    asks += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    langfuse.script("200,200,hang*")
+    for _ in range(3):
+        with socket.create_connection((langfuse.host, langfuse.port)) as client:
+            client.sendall(asks.encode() + body)
+    langfuse.hear_out()
+    assert len(langfuse.spans) == 2
+    assert len(langfuse.requests) == 3
 
 
 def test_connections_are_kept_alive(langfuse, client):

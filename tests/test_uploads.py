@@ -56,8 +56,8 @@ def media_id(data: bytes, content_type: str = "image/png") -> str:
 def waiting(host: Host) -> int:
     """How many media rest in the state."""
     with sqlite3.connect(host.state / "state.sqlite3") as db:
-        (bytes_kept,) = db.execute("SELECT count(*) FROM media_bytes").fetchone()
-        (places,) = db.execute("SELECT count(*) FROM media").fetchone()
+        counts = "SELECT (SELECT count(*) FROM media_bytes), (SELECT count(*) FROM media)"
+        bytes_kept, places = db.execute(counts).fetchone()
     assert bytes_kept <= places
     return places
 
@@ -208,6 +208,7 @@ def test_a_refused_medium_is_counted_and_dropped(host: Host, langfuse: FakeLangf
     wait_until(lambda: "media.refused" in host.messages.read_text(), "the refusal")
     host.write(line_with(2, picture(2)))
     wait_until(lambda: media_id(picture(2)) in langfuse.media.complete, "the next one")
+    wait_until(lambda: waiting(host) == 0, "the answer to be taken in")
     host.stop()
     said = next(line for line in host.messages.read_text().splitlines() if "media.refused" in line)
     assert "400" in said
