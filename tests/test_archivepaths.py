@@ -142,6 +142,7 @@ def test_a_backfill_from_stdin_resumes_after_a_kill(host: Host, langfuse: FakeLa
         wait_until(has_delivered, "the first commit")
         process.kill()
         process.wait(90)
+    langfuse.hear_out()
     langfuse.script("")
     assert len(langfuse.spans) < 10_000, "it was killed after the work was done"
     sent_before = len(langfuse.spans)
