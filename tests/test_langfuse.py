@@ -24,7 +24,7 @@ from test_otlp import SPAN
 
 
 def langfuse(
-    url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 0.5, **settings: Any
+    url: str, *, secret_key: str = "sk-lf-test", compress: bool = True, timeout: float = 60.0, **settings: Any
 ) -> Langfuse:
     return Langfuse(
         endpoint=parse_endpoint(url),
@@ -84,7 +84,9 @@ async def test_a_body_is_accepted_in_every_form(server: FakeLangfuse, compress: 
 async def test_each_answer_has_one_meaning(server: FakeLangfuse, script: str, kind: type[Outcome]) -> None:
     """Only what can never pass is refused; everything else keeps the data."""  # covers SNK-09
     server.script(script)
-    assert isinstance(await send(langfuse(server.url)), kind)
+    # Only what hangs is given up: a busy machine is not to be taken for that.
+    destination = langfuse(server.url, timeout=0.5 if "hang" in script else 60.0)
+    assert isinstance(await send(destination), kind)
 
 
 async def test_an_answer_that_never_ends_is_given_up() -> None:
