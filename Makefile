@@ -32,9 +32,11 @@ storm: setup-dev ## kill it at random for some minutes, under rotation and outag
 	$(BIN)/python tests/storm.py $(STORM_ARGS)
 	$(BIN)/python tests/storm.py --shared $(STORM_ARGS)
 
-storms: setup-dev ## the same with a second project, reloads, a full outbox, other forms and a backfill beside it
+storms: setup-dev ## the same with a second project, reloads, a full outbox, other forms, a backfill beside it; and with deletions
 	for extra in second,reload,config,forms cap,reload drop,config past,config,forms; do \
 		$(BIN)/python tests/storm.py --with $$extra $(STORM_ARGS) || exit 1; done
+	for how in "" --shared "--with reload,cap,second" "--with reload,disk" "--stops --with reload" "--stops --shared --with reload"; do \
+		$(BIN)/python tests/storm_deletions.py $$how $(DELETIONS_ARGS) || exit 1; done
 
 soak: setup-dev ## let it run for an hour (SOAK_MINUTES) under rotation, bursts and outages; print what it took
 	$(BIN)/python tests/soak.py --minutes $(or $(SOAK_MINUTES),60)

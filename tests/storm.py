@@ -121,6 +121,11 @@ def root_id(trace_id: str) -> str:
     return sha256(trace_id.encode()).hexdigest()[:16]
 
 
+def root_ids(lines: int) -> set[str]:
+    """Those that lines of writers whose calls share traces may have."""
+    return {root_id(shared_trace_id(shared_trace(seq))) for seq in range(lines)}
+
+
 def faults_of(received: Iterable[dict[str, Any]]) -> TraceFaults:
     """Look at each shared trace as a reader sees it who knows the newest version of each span."""
     traces: dict[str, dict[str, dict[str, Any]]] = {}
@@ -200,7 +205,7 @@ def storm(
         received = list(received_spans(directory / "received.jsonl"))
         violations = langfuse.violations
         requests = len(langfuse.requests)
-    roots = {root_id(shared_trace_id(shared_trace(seq))) for seq in range(lines)} if shared else set()
+    roots = root_ids(lines) if shared else set()
     found = lost_and_found(expected, received)
     found.spurious -= roots
     assert found.doubled or violations == [], violations[:5]
@@ -244,8 +249,8 @@ def _compress(host: Host, extras: Extras) -> int:
     held = {
         (status.st_dev, status.st_ino)
         for writer in host.writers
-        for fd in _descriptors(writer.pid)
-        if (status := _status(fd)) is not None
+        for fd in descriptors(writer.pid)
+        if (status := status_of(fd)) is not None
     }
     count = 0
     for path in host.log.parent.glob(f"{host.log.name}.*"):
@@ -256,14 +261,16 @@ def _compress(host: Host, extras: Extras) -> int:
     return count
 
 
-def _descriptors(pid: int) -> list[Path]:
+def descriptors(pid: int) -> list[Path]:
+    """Those of a process."""
     try:
         return list(Path(f"/proc/{pid}/fd").iterdir())
     except OSError:
         return []  # it has written all its lines
 
 
-def _status(path: Path) -> os.stat_result | None:
+def status_of(path: Path) -> os.stat_result | None:
+    """None when it is gone."""
     try:
         return path.stat()
     except OSError:

@@ -76,11 +76,13 @@ class Extras:
         lines = ["langfuse_timeout = 5000", "[tailing]", f"scan_interval_seconds = {interval}", "[delivery]"]
         batch_bytes = [16_384, 100_000]
         if self.names & {"cap", "drop"}:
-            lines += [f"outbox_max_bytes = {SMALL_OUTBOX_BYTES}", "free_space_floor_bytes = 0"]
+            sizes = (SMALL_OUTBOX_BYTES, SMALL_OUTBOX_BYTES, 1 << 20)
+            size = dice.choice(sizes) if changed and "drop" not in self.names else SMALL_OUTBOX_BYTES
+            lines += [f"outbox_max_bytes = {size}", "free_space_floor_bytes = 0"]
         else:
             batch_bytes += [1_000_000]
         if changed:
-            lines += [f"spill_after_seconds = {dice.choice((0.0, 0.5, 2.0))}"]
+            lines += [f"spill_after_seconds = {dice.choice((0.0, 0.5, 2.0, 30.0))}"]
         lines += [f"batch_max_bytes = {dice.choice(batch_bytes) if changed else batch_bytes[0]}"]
         if "drop" in self.names:
             lines += ['on_full = "drop_oldest"']
@@ -88,11 +90,28 @@ class Extras:
             lines += [f"free_space_floor_bytes = {FLOOR_BYTES}"]
         if changed:
             lines += ["[grouping]", f"trace_idle_seconds = {dice.choice((0.1, 1.0, 3.0))}"]
-        if self._second is not None:
-            lines += ["[[destination]]", 'name = "second"', f'langfuse_endpoint = "{self._second.url}"']
-            lines += ['langfuse_public_key = "pk-lf-test"', 'langfuse_secret_key = "sk-lf-test"']
-            lines += [f'service = ["{SECOND_SERVICE}"]']
-        return lines
+        return lines + self._destinations()
+
+    def _destinations(self) -> list[str]:
+        if self._second is None:
+            return []
+        return [
+            "[[destination]]",
+            'name = "second"',
+            f'langfuse_endpoint = "{self._second.url}"',
+            'langfuse_public_key = "pk-lf-test"',
+            'langfuse_secret_key = "sk-lf-test"',
+            f'service = ["{SECOND_SERVICE}"]',
+        ]
+
+    @staticmethod
+    def has_small_outbox(host: Host) -> bool:
+        """Is it full soon?"""
+        return f"outbox_max_bytes = {SMALL_OUTBOX_BYTES}\n" in host.config.read_text()
+
+    def calm_settings(self) -> list[str]:
+        """With room for everything, in the end."""
+        return ["[grouping]", "trace_idle_seconds = 2.5", *self._destinations()]
 
     def before_a_start(self, host: Host, langfuse: FakeLangfuse, weather: str) -> None:
         if self._second is not None:
@@ -106,15 +125,22 @@ class Extras:
     def in_a_life(self, host: Host, langfuse: FakeLangfuse) -> None:
         """While the daemon is at work."""
         if "reload" in self.names and self._dice.random() < 0.7:
-            host.configure(langfuse, *self.settings(changed=True))
-            assert host.daemon is not None
-            host.daemon.send_signal(signal.SIGHUP)  # before it listens to that, it is killed by it
-            self.done["reloads"] += 1
+            self.reload(host, langfuse)  # before it listens to that, it is killed by it
             time.sleep(self._dice.uniform(0.1, 1.0))
-        if "disk" in self.names and self._dice.random() < 0.4:
-            self._fill_disk()
+        self.fill_disk_at_times()
         if "past" in self.names:
             self._look_after_backfill(host)
+
+    def reload(self, host: Host, langfuse: FakeLangfuse) -> None:
+        """SIGHUP, with another configuration."""
+        host.configure(langfuse, *self.settings(changed=True))
+        assert host.daemon is not None
+        host.daemon.send_signal(signal.SIGHUP)
+        self.done["reloads"] += 1
+
+    def fill_disk_at_times(self) -> None:
+        if "disk" in self.names and self._dice.random() < 0.4:
+            self._fill_disk()
 
     def _fill_disk(self) -> None:
         self.done["full disks"] += 1
