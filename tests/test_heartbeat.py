@@ -34,8 +34,9 @@ class Said(Notifier):
     def __bool__(self) -> bool:
         return True
 
-    def _send(self, message: str) -> None:
+    def _send_now(self, message: str) -> bool:
         self.words.append(message.partition("\n")[0])
+        return True
 
     def take(self) -> list[str]:
         taken, self.words = [word for word in self.words if not word.startswith("STATUS")], []

@@ -114,3 +114,21 @@ def test_the_watchdog_is_fed_when_it_watches_this_process(
 ) -> None:
     """The variables may have been meant for a process that started this one."""
     assert Notifier(environ, pid=7).watchdog_seconds == seconds
+
+
+def test_what_is_said_once_is_said_when_there_is_room_again(manager: socket.socket, says: Notifier) -> None:
+    """A busy service manager takes few messages: a start whose READY got lost would hang."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as others:
+        waiting = 0
+        while True:
+            try:
+                others.sendto(b"of others", manager.getsockname())
+            except BlockingIOError:
+                break
+            waiting += 1
+    says.ready()
+    says.alive()
+    says.stopping()
+    assert [manager.recv(1000) for _ in range(waiting)] == [b"of others"] * waiting
+    says.alive()
+    assert [manager.recv(1000) for _ in range(3)] == [b"READY=1", b"STOPPING=1", b"WATCHDOG=1"]

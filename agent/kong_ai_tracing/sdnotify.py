@@ -27,6 +27,8 @@ class Notifier:
         self._socket: socket.socket | None = None
         if name.startswith(("@", "/")):
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        self._unsent: list[str] = []
+        """States for which the service manager had no room: said once, they are sent before all else."""
         self.watchdog_seconds = _watchdog_seconds(environ, os.getpid() if pid is None else pid)
         """Within this time it wants to hear that we are alive; None when it does not watch us."""
 
@@ -35,15 +37,15 @@ class Notifier:
 
     def ready(self) -> None:
         """The service does what it is for, since the start or since a reload."""
-        self._send("READY=1")
+        self._send_state("READY=1")
 
     def reloading(self) -> None:
         """A new configuration is being read; `ready` ends that."""
         # Without the time systemd cannot know which of its own requests this answers.
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        self._send_state(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self) -> None:
-        self._send("STOPPING=1")
+        self._send_state("STOPPING=1")
 
     def alive(self) -> None:
         """Feed the watchdog."""
@@ -64,13 +66,35 @@ class Notifier:
             self._socket.close()
             self._socket = None
 
+    def _send_state(self, message: str) -> None:
+        """What is not said again must not be lost: without READY a start would hang."""
+        self._unsent.append(message)
+        self._send_unsent()
+
     def _send(self, message: str) -> None:
+        """What is said again and again may be lost."""
+        if self._send_unsent():
+            self._send_now(message)
+
+    def _send_unsent(self) -> bool:
+        """In the order in which they were; False while there is no room for them."""
+        while self._unsent:
+            if not self._send_now(self._unsent[0]):
+                return False
+            del self._unsent[0]
+        return True
+
+    def _send_now(self, message: str) -> bool:
+        """False when the service manager has no room for more messages just now."""
         if self._socket is None:
-            return
+            return True
         try:
             self._socket.sendto(message.encode("utf-8", "replace"), self._address)
+        except BlockingIOError:
+            return False
         except OSError as error:
             log.debug("notify.failed reason=%r", str(error))
+        return True
 
 
 def _watchdog_seconds(environ: Mapping[str, str], pid: int) -> float | None:
