@@ -88,7 +88,7 @@ class Catalog:
     def _take_over_all(self) -> None:
         """Go on with the descriptors of an earlier reader: some of their files may have no name any more."""
         while self._open_before:
-            earlier = self._open_before.pop()
+            earlier = self._open_before.pop(0)  # the older ones first: they are read first
             if not self._patterns.covers(earlier.path) or not self._take_over(earlier):
                 earlier.close()
 
