@@ -181,10 +181,14 @@ class Ledger:
         )
 
     @property
+    def _commits(self) -> tuple[Commit, ...]:
+        """What is not on disk: the next commit, and the one under way."""
+        return (self._next, self._writing) if self._writing is not None else (self._next,)
+
+    @property
     def unwritten_body_bytes(self) -> int:
         """What the bodies take that are on their way to the disk."""
-        commits = (self._next, self._writing) if self._writing is not None else (self._next,)
-        return sum(len(body.data) for commit in commits for body in commit.spilled.values())
+        return sum(len(body.data) for commit in self._commits for body in commit.spilled.values())
 
     @property
     def unwritten(self) -> Commit:
@@ -193,8 +197,7 @@ class Ledger:
 
     def unwritten_files(self) -> set[int]:
         """The files of which a position is settled and not on disk."""
-        commits = (self._next, self._writing) if self._writing is not None else (self._next,)
-        return {file_id for commit in commits for file_id in commit.progress.positions}
+        return {file_id for commit in self._commits for file_id in commit.progress.positions}
 
     async def body(self, number: int) -> Body | None:
         """A spilled body; None when it rotted on the disk, and was set aside."""
